@@ -85,6 +85,10 @@ COMMANDS: Final = {
         "the stored references of the self-test: known answers, features and label counts",
     ),
     "scale": ("certrad.bench.measure.scale", "one certificate over several engines, real and simulated, up to 64"),
+    "prediction-sets": (
+        "certrad.bench.measure.prediction_sets",
+        "coverage of prediction sets, clean and attacked, beside two other ways to make them",
+    ),
     "process-memory": (
         "certrad.bench.measure.process_memory",
         "the memory of every process of a service that has made certificates",

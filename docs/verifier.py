@@ -7,9 +7,11 @@ labels themselves can only be checked by drawing them again (`certrad verify --r
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections import Counter
+from decimal import Decimal
 from hashlib import sha256
 from itertools import islice, takewhile
 from pathlib import Path
@@ -36,7 +38,12 @@ KINDS |= {"image_adapter/1": "adapter adapter_sha256 kind training_images", "no_
 KINDS |= {"template/1": "kind template text_sha256", "zero_shot/1": "context context_sha256 kind lr samples steps"}
 WINDOWS = {"percentile/1": "high high_percent kind low low_percent method", "full_range/1": "kind"}
 WINDOWS |= {"header/1": "centre function kind number of width", "preset/1": "centre function kind modality name width"}
-KINDS |= (WINDOWS := WINDOWS | {"request/1": "centre function kind width", "header_table/1": "kind number of"})
+WINDOWS |= {"request/1": "centre function kind width", "header_table/1": "kind number of"}
+WINDOWS |= {f"{kind}/2": WINDOWS[f"{kind}/1"] + " rendered_centre rendered_width" for kind in ("header", "request")}
+WINDOWS |= {"preset/2": "centre function kind modality name rendered_centre rendered_width width"}
+WINDOWS = {kind: " ".join(sorted(fields.split())) for kind, fields in WINDOWS.items()}
+KINDS |= WINDOWS | {"window_cell/1": "centre function kind width", "window_box/1": "centre kind width"}
+KINDS |= {"window_bounds/1": KINDS["window_box/1"]}
 KINDS |= {"header_windows/1": "kind", "windows/1": "kind windows", "shifts/1": "kind pixels", "frames/1": "frames kind"}
 KINDS |= {"jpeg_qualities/1": "kind quality", "bit_depths/1": "bits kind", "region_shifts/1": "kind pixels step"}
 KINDS |= {"window/1": "kind window", "jpeg/1": "encoder kind quality", "bits/1": "bits kind", "frame/1": "kind offset"}
@@ -50,7 +57,7 @@ PARTS = r"image_tower/1( image_adapter/1)? (bank/1|(template/1|prompt/1)( zero_s
 ADAPTER = r"[a-z0-9][a-z0-9._-]{0,63}-([0-9a-f]{16}) \1[0-9a-f]{48}"  # an id ends with the first digits of its SHA-256
 FORMS = CLAIMS % "l2_radius/1" + PARTS, CLAIMS % "l2_rendered_radius/1" + "noisy_image/1 " + PARTS
 SHAPE, BESIDES = ("rows", "columns", "channels"), ("noisy_image/1", "image_adapter/1")
-HEADER = ("header_table/1", "header/1")  # what the header of a file offers, in this order
+HEADER = ("header_table/1", "header/1", "header/2")  # what the header of a file offers, in this order
 TESTS, SCOPES = ("p_a", "p_b", "p_a_anytime", "p_b_anytime"), ("input_independent", "frozen_prompt")
 SPENT = (((0.9, 0.1, 0, 0), (1, 0, 0, 0)), ((0.65, 0.1, 0.125, 0.125), (0.75, 0, 0.25, 0)))  # of alpha, on TESTS
 SHARES = ((0, 1, 0), (1, 0, 0), (0, 0, 1), (0.5, 0.5, 0), (0.25, 0.25, 0.5))  # of R^2, on ln width, centre and L2
@@ -67,6 +74,9 @@ spell = lambda facts: " ".join(sorted(facts))
 ln_beta = lambda a, b: mp.loggamma(a) + mp.loggamma(b) - mp.loggamma(a + b)
 quantile = lambda p: mp.sqrt(2) * mp.erfinv(2 * p - 1)
 radius_of = lambda sigma, a, b: max(sigma / 2 * (quantile(a) - quantile(b)), 0) if 0 < a < 1 and 0 < b < 1 else 0
+spelled = lambda value: format(Decimal(repr(value)), "f")  # a double, as documents write it
+exp128 = lambda numerator: float(mp.exp(mpf(numerator) / 128))  # e^(numerator / 128), rounded once to a double
+double = lambda text: number(text, kind=float)
 is_floor4 = lambda radius, exact: radius - TIE <= exact < radius + 100 * UNIT + TIE
 
 
@@ -74,6 +84,47 @@ def number(text, plain=r"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,40})?", kind=mpf):
     if not re.fullmatch(plain, text):
         raise ValueError(f"{text[:40]!r} is no plain decimal number, or no integer of at most eight digits")
     return kind(text)
+
+
+def cells(centres, widths):
+    """The windows of the lattice that those of a box are rounded to: e^(j/64) wide, and centred at i/64 of that."""
+
+    def width_index(width):  # the largest j with e^((j - 1/2)/64) <= width
+        near = int(mp.nint(64 * mp.log(width)))
+        return max(j for j in range(near - 2, near + 3) if exp128(2 * j - 1) <= width)
+
+    for width in map(exp128, range(2 * width_index(widths[0]), 2 * width_index(widths[1]) + 1, 2)):
+        first, last = (math.floor(centre / (width / 64) + 0.5) for centre in centres)
+        yield from ((i * (width / 64), width) for i in range(first, last + 1))
+
+
+def rounded(window):
+    """The window with the one that was rendered: it is rounded to the lattice, and then must be no step."""
+    centre, width = next(cells(*([double(window[name])] * 2 for name in ("centre", "width"))))
+    right = width > (window["function"] == "LINEAR")
+    return window | {"rendered_centre": spelled(centre), "rendered_width": spelled(width)} if right else None
+
+
+is_rounded = lambda window: "rendered_width" not in window or window == rounded(window)
+
+
+def in_box(each, own, most):
+    """The renderings that a box of windows stands for, and one more where there are more than `most`."""
+    grey = {"centre": "127.5", "width": "255", "function": "LINEAR_EXACT"}  # of a file of 8 bits as it is
+    base = own if "rendered_width" in own else grey if own.get("kind") == "full_range/1" else None
+    if base is None or isinstance(each["centre"], list) != (each["kind"] == "window_bounds/1"):
+        return []
+    if each["kind"] == "window_bounds/1":
+        (low, high), (narrow, wide) = (map(double, each[name]) for name in ("centre", "width"))
+    else:
+        (centre, width), (by, factor) = ([double(of["centre"]), double(of["width"])] for of in (base, each))
+        (low, high), (narrow, wide) = (centre - by, centre + by), (width / factor, width * factor)
+    step = base["function"] == "LINEAR"  # which is one at the width 1
+    if not (low <= high and step < narrow <= wide):
+        return []
+    found = [*islice(cells((low, high), (narrow, wide)), most + 1)]
+    kind = {"kind": "window_cell/1", "function": base["function"]}
+    return [kind | {"centre": spelled(c), "width": spelled(w)} for c, w in found] if found[0][1] > step else []
 
 
 def draw(part):
@@ -126,7 +177,9 @@ def form(doc):
     yield doc["schema"] == "certrad.certificate/3" and spell(doc) == CORE
     parts, window = doc["classifier"]["parts"], doc["subject"]["window"]
     yield all(spell(each) == KINDS[each["kind"]] for each in (*doc["claims"], *parts, *([window] if window else [])))
-    yield window is None or window["kind"] in WINDOWS
+    yield window is None or (
+        window["kind"] in WINDOWS and ("rendered_width" not in window or window == rounded(window))
+    )
     yield all(part.get("gate", "per_sample") == "per_sample" for part in parts)
     yield {p.get("tuning_images", p.get("training_images", "recorded")) for p in parts} <= {"recorded", "not_recorded"}
     yield doc["params"]["bound"] in ("two_class", "cohen")
@@ -135,6 +188,7 @@ def form(doc):
         tagged = [*variants["lists"], *(row["rendering"] for row in variants["rows"])]
         windows = [window for each in tagged for window in (*each.get("windows", []), each.get("window")) if window]
         yield all(spell(each) == KINDS[each["kind"]] for each in (*tagged, *windows))
+        yield all(map(is_rounded, windows))
         fields = {(spell(row), spell(row["estimation"])) for row in variants["rows"]}
         yield fields <= {(KINDS["row"], spell(doc["estimation"]))} and variants["rule"] == "minimum"
     parameters = of_kind(doc["claims"], "parameters/1")
@@ -143,8 +197,10 @@ def form(doc):
     yield any(re.fullmatch(form, " ".join(each["kind"] for each in (*doc["claims"], *parts))) for form in FORMS)
 
 
-def stands_for(each, left):
+def stands_for(each, left, own):
     """The renderings that a list of variants stands for; only a header says itself, in `left`, how many it offers."""
+    if each["kind"] in ("window_box/1", "window_bounds/1"):
+        return in_box(each, own, len(left))
     most, step = (number(each.get(name, "1"), "[1-9][0-9]{0,3}", int) for name in ("pixels", "step"))
     steps = most // step if "pixels" in each else integer(each.get("frames", "1"))
     around = [str(place * step) for place in range(-steps, steps + 1)] if steps <= 64 else []
@@ -154,9 +210,15 @@ def stands_for(each, left):
         groups = [[other for other in offered if other["window"]["kind"] == kind] for kind in HEADER]
         told = [(other["window"]["number"], other["window"]["of"]) for other in offered]
         right = told == [(str(at + 1), str(len(group))) for group in groups for at in range(len(group))]
-        return offered if right and offered == [*groups[0], *groups[1]] else []
-    kinds, encoder = {"fixed": "request/1", "preset": "preset/1"}, left[0].get("encoder") if left else None
-    told = [w.get("preset", w) | {"kind": kinds[w["kind"]], "function": "LINEAR"} for w in each.get("windows", [])]
+        return (
+            offered
+            if right and offered == [each for group in groups for each in group] and not (groups[1] and groups[2])
+            else []
+        )
+    kinds, encoder = {"fixed": "request/", "preset": "preset/"}, left[0].get("encoder") if left else None
+    version = left[0].get("window", {"kind": "?"})["kind"][-1] if left else "2"  # 1: from before the lattice
+    told = [w.get("preset", w) | {"kind": kinds[w["kind"]] + version} for w in each.get("windows", [])]
+    told = [w | {"function": "LINEAR"} if version == "1" else rounded(w | {"function": "LINEAR"}) for w in told]
     return {
         "windows/1": [{"kind": "window/1", "window": window} for window in told],
         "jpeg_qualities/1": [{"kind": "jpeg/1", "quality": q, "encoder": encoder} for q in each.get("quality", [])],
@@ -167,11 +229,11 @@ def stands_for(each, left):
     }[each["kind"]]
 
 
-def all_listed(claim):
+def all_listed(claim, own):
     """Whether the variants are all those that the lists stand for, once and in order."""
     left = [row["rendering"] for row in claim["rows"]]
     for each in claim["lists"]:
-        first, left = left[: len(expected := stands_for(each, left))], left[len(expected) :]
+        first, left = left[: len(expected := stands_for(each, left, own))], left[len(expected) :]
         if not expected or first != expected:
             return False
     return not left
@@ -184,14 +246,16 @@ def minimum_rule(doc, claim, index, share_a, share_b):
     if index is None:
         yield (rows, found) == ([], [None, None, "0.0", None])
         return
-    yield n >= 10 and 1 <= len(rows) <= 10**6 // n and all_listed(claim)
     own, input_sha256 = doc["subject"]["window"] or {}, doc["subject"]["input_sha256"]
+    yield n >= 10 and 1 <= len(rows) <= 10**6 // n and all_listed(claim, own)
     windows = [(row["rendering"]["window"], row["input_sha256"]) for row in rows if "window" in row["rendering"]]
     place, listed = (lambda window: (window["kind"], window.get("number"))), [each["kind"] for each in claim["lists"]]
     if own.get("kind") in HEADER:  # the window of the file is among those that the header offers, and has its input
         yield all(window == own for window, _ in windows if place(window) == place(own))
         yield "header_windows/1" not in listed or own in (window for window, _ in windows)
     yield all(sha256_of == input_sha256 for window, sha256_of in windows if window == own)
+    cell = {"centre": own.get("rendered_centre"), "width": own.get("rendered_width")}  # that of the file's own window
+    yield all(row["input_sha256"] == input_sha256 for row in rows if row["rendering"].items() >= cell.items())
     pairs = {
         (doc["subject"]["input_sha256"], doc["noise"]["key"]),
         *((row["input_sha256"], row["key"]) for row in rows),
@@ -214,7 +278,7 @@ def minimum_rule(doc, claim, index, share_a, share_b):
 def window_noise(doc, claim, index, share_a, share_b):
     """Noise on the window too: the reach R of the class of the document, and parts of sum (change / noise)^2 < R^2."""
     window, part, found = doc["subject"]["window"] or {}, claim["estimation"], [claim[name] for name in REACH]
-    yield window.get("kind") in ("header/1", "request/1", "preset/1") and claim["lattice"] == "1/64"
+    yield window.get("kind") in ("header/2", "request/2", "preset/2") and claim["lattice"] == "1/64"
     yield (claim["centre"], claim["width"]) == (window["centre"], window["width"])
     yield spell(claim["sigma"]) == "ln_window_width window_centre"
     yield re.fullmatch("[0-9a-f]{64}", claim["values_sha256"])

@@ -193,7 +193,9 @@ def _check_result(statement: Statement, result: JobResult) -> None:
     stated = {**asdict(statement.claim), **{name: _plain(getattr(statement, name)) for name in _REPEATED}}
     stated |= {"window": _plain(statement.subject.window), "noise_space": statement.request.noise_space}
     if (variants := statement.variants) is not None:
-        stated |= {"variants": asdict(variants_result(variants, statement.classifier.class_names))}
+        stated |= {
+            "variants": asdict(variants_result(variants, statement.classifier.class_names, statement.subject.window))
+        }
     if (parameters := statement.parameters) is not None:
         stated |= {"parameters": asdict(parameters_result(parameters))}
     claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED, *_DERIVED)}

@@ -27,6 +27,7 @@ AUDITED: Final[Mapping[str, EventName]] = {
     "verify": "certificate_verified",
     "delete_job": "job_cancelled",
     "get_job_example": "output_read",
+    "get_job_renderings": "output_read",
     "record_assessment": "assessment_recorded",
     "change_adapter": "adapter_changed",
     "change_prompt": "prompt_changed",

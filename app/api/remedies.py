@@ -84,6 +84,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "job_has_no_input": Remedy(status=409, what_to_do="poll the job until its phase is `waiting` or later"),
     "job_has_no_example": Remedy(status=409, what_to_do="show the radius without an example"),
     "job_has_no_curve": Remedy(status=409, what_to_do="show the certificate without a curve"),
+    "job_has_no_renderings": Remedy(status=409, what_to_do="show the rows of `variants` without images"),
     "not_acceptable": Remedy(status=406, what_to_do="accept a media type that the interface names, or `*/*`"),
     "no_structured_report": Remedy(
         status=409, what_to_do="send the image as a DICOM file with its study, series and instance identifiers"

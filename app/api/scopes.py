@@ -39,6 +39,7 @@ NEEDED: Final[Mapping[str, frozenset[Scope]]] = {
     "get_job_input": _READ,
     "get_job_example": _READ,
     "get_job_curve": _READ,
+    "get_job_renderings": _READ,
     "drift": _READ,
     "get_job_certificate": _READ,
     "get_job_secondary_capture": _READ,

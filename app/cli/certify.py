@@ -16,6 +16,7 @@ from certrad.app.cli.study import add_study, certify_study
 from certrad.models.types import Bound, Region, SmoothingParams
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_MAX
+from certrad.models.types.variants import VARIANT_RADIUS_MAX
 from certrad.models.types.window import read_window
 from certrad.workers.contract.arguments import Parser
 from certrad.workers.contract.exit_codes import BAD_USAGE, fail
@@ -79,8 +80,9 @@ def add_arguments(parser: Parser) -> None:
     space = "image whose pixels get noise and have the radius; image is the rendered one, before the resize"
     parser.option("--noise-space", choice(*get_args(NoiseSpace)), space, without=DEFAULT_NOISE_SPACE)
     parser.option("--variants", text("JSON"), "list of other renderings that are to have the class too, as JSON")
-    most = 3 * SIGMA_RANGE[1]
-    parser.option("--variant-radius", number(0, most), "radius asked for at each variant", without="0: the class only")
+    words = "L2 radius asked for at each variant, at most 3 sigma"
+    most = VARIANT_RADIUS_MAX * SIGMA_RANGE[1]
+    parser.option("--variant-radius", number(0, most), words, without="0: the class only")
     parser.option("--variant-n", integer(N0_MIN, N_MAX), "samples of each variant", without="as few as can show it")
     parser.option(
         "--parameter-sigma", text("JSON"), "standard deviations of noise on the window: window_centre, ln_window_width"

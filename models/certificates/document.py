@@ -21,6 +21,7 @@ from certrad.models.certificates.statement import (
 )
 from certrad.models.certificates.text import formula, limits, scope_text
 from certrad.models.certificates.variants import state_variants, variants_result
+from certrad.models.certificates.window_box_text import ShownImage
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import (
     ETA,
@@ -40,10 +41,9 @@ from certrad.models.types.result import (
     CertifiedResult,
     Provenance,
     ResultWarning,
-    RouteSummary,
-    RoutingSummary,
 )
 from certrad.models.types.routing import Routed
+from certrad.models.types.routing_summary import RouteSummary, RoutingSummary
 
 
 def document(facts: Facts) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def certification_result(
         "input_sha256": facts.subject.input_sha256,
         "radius_in_image_units": _image_radius(facts),
         "routing": _routing_summary(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
-        "variants": None if variants is None else variants_result(variants, spec.class_names),
+        "variants": None if variants is None else variants_result(variants, spec.class_names, facts.subject.window),
         "parameters": None if (parameters := _parameters(facts)) is None else parameters_result(parameters),
         "warnings": tuple(warnings),
         "window": facts.subject.window,
@@ -179,7 +179,8 @@ def _variants(facts: Facts) -> StatedVariants | None:
     asked, found, request = facts.request.variants, facts.variants, facts.request
     if asked is None or found is None:
         return None
-    return state_variants(asked, found, request.classifier.class_names, request.params.alpha)
+    shown = ShownImage(window=facts.subject.window, radius=_image_radius(facts))
+    return state_variants(asked, found, request.classifier.class_names, request.params.alpha, shown)
 
 
 def _parameters(facts: Facts) -> StatedParameters | None:

@@ -19,9 +19,10 @@ from certrad.models.types import (
     SamplingParams,
     Scope,
 )
-from certrad.models.types.applied_window import requested_window
+from certrad.models.types.applied_window import UnroundedWindow, requested_window
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageRadius, NoImageRadius
+from certrad.models.types.renderings import WindowVariant
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.variants import VariantsRequest
 
@@ -243,6 +244,13 @@ class Statement:
             else VariantsRequest(lists=variants.lists, radius=variants.asked_radius, n=variants.n),
             parameter_sigma=None if self.parameters is None else self.parameters.sigma,
         )
+
+    @property
+    def rounds_windows(self) -> bool:
+        """Returns whether its windows were rounded to the lattice before they were rendered; once they were not."""
+        rows = () if self.variants is None else self.variants.rows
+        windows = [row.rendering.window for row in rows if isinstance(row.rendering, WindowVariant)]
+        return not any(isinstance(window, UnroundedWindow) for window in (self.subject.window, *windows))
 
     @property
     def selections(self) -> tuple[LabelCounts, ...]:

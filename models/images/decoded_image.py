@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from certrad.models.errors import Rejected
 from certrad.models.types import Region
-from certrad.models.types.applied_window import WindowFunction
 from certrad.models.types.image import ImageFacts
+from certrad.models.types.window_lattice import WindowFunction
 
 _Integer = TypeVar("_Integer", bound=np.integer[Any])
+
+Rewindow = Callable[[WindowFunction, float, float], NDArray[np.float64]]
+"""Function, centre and width of a window -> the pixels of the same image in it."""
 
 MIN_SIDE: Final = 8
 _DIGEST_LAW: Final = "certrad-pixels-1"
@@ -49,6 +52,8 @@ class DecodedImage:
         facts: The facts of the image.
         offered: VOI tables and windows that the header offers.
         unwindowed: The values before the window; None where the image has none.
+        rewindow: Shows the same values in another window; None where the image has no window to move: in colour, with
+            a lookup table or percentiles, or over the full range of a file that is none of 8 grey bits.
     """
 
     pixels: NDArray[np.float64]
@@ -56,6 +61,7 @@ class DecodedImage:
     facts: ImageFacts
     offered: int = 0
     unwindowed: Unwindowed | None = None
+    rewindow: Rewindow | None = None
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from certrad.models.types.applied_window import WindowFunction
 from certrad.models.types.grey_values import GreyImage
 from certrad.models.types.noise_space import ImageMap
+from certrad.models.types.window_lattice import WindowFunction
 
 _LAW: Final = "certrad-grey-values-1"
 

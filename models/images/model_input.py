@@ -14,7 +14,7 @@ from certrad.models.images.grey_values import GreyValues
 from certrad.models.images.rendered_image import RenderedImage
 from certrad.models.images.resize import AxisResize
 from certrad.models.types import Region
-from certrad.models.types.applied_window import SentWindow, TaskWindow
+from certrad.models.types.applied_window import WindowOfRequest, WindowOfTask
 from certrad.models.types.cards import Fit
 from certrad.models.types.image import ImageFacts, ImageScale
 from certrad.models.types.noise_space import ImageMap
@@ -266,7 +266,7 @@ def _note(facts: ImageFacts) -> str:
     if facts.lossy:
         sentences.append("The file is compressed with loss: its decoded pixels are meant, not its bytes.")
     match facts.window:
-        case SentWindow() | TaskWindow():
+        case WindowOfRequest() | WindowOfTask():
             origin = "The window is that of the request or its task, and all header values are as in the file"
             sentences.append(f"{origin}: changing them is not covered.")
         case _ if facts.format == "dicom":

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from certrad.models.types.applied_window import WindowFunction
+from certrad.models.types.window_lattice import WindowFunction
 
 
 def show(

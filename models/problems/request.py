@@ -184,6 +184,11 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         raised_if="the job failed, was cancelled or tuned a prompt, its selection samples chose no class, or with "
         "`sigma=auto`, where the radius rests on several runs of samples",
     ),
+    "job_has_no_renderings": Problem(
+        title="The job has no images of other renderings",
+        raised_if="the request named no `variants`, none was sampled, the job failed or was cancelled, or its engine "
+        "left the images out",
+    ),
     "not_acceptable": Problem(
         title="No representation has an accepted media type",
         raised_if="the `Accept` header names only media types that this address does not have",

@@ -10,7 +10,7 @@ import torch
 from certrad.models.adapters.adapter import adapted
 from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
-from certrad.models.backbones.device import PRECISIONS, chosen_device, loading_dtype
+from certrad.models.backbones.device import PRECISIONS, chosen_device, is_channels_last, loading_dtype
 from certrad.models.backbones.openvino_tower import in_precision
 from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.noise_key import card_digest
@@ -171,6 +171,8 @@ def rebuild(
     """
     stated, spec = statement.classifier, statement.request.classifier
     backbone = in_precision(_adapted(statement, _backbone(statement, cards, backbones), adapters), stated.dtype)
+    if is_channels_last(statement.software):
+        backbone = backbone.in_memory_format(channels_last=True)
     noisy = stated.noisy_image
     sampler = NoisySampler(
         image=image.noisy,

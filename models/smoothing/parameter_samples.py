@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from certrad.models.smoothing.blocks import Blocks, Layout
+from certrad.models.smoothing.labelling import label_batches
 from certrad.models.smoothing.noise import CPU_LAWS, Stream
 from certrad.models.smoothing.parameter_noise import WindowNoise, check_variation
 from certrad.models.smoothing.parameters import parameter_limits
@@ -21,7 +22,6 @@ from certrad.models.smoothing.sampling import (
     NoisySampler,
     count,
     drawn_ahead,
-    label_batches,
 )
 from certrad.models.smoothing.variants import bound_variant
 from certrad.models.types import AlphaSplit, LabelCounts

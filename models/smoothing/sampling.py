@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from certrad.models.smoothing.device_noise import CudaStreams, DeviceNoise, drawn_beside
+from certrad.models.smoothing.fused_noise import PIXELS, InputForm, fused_noise_is_exact
 from certrad.models.smoothing.input_map import InputMap
 from certrad.models.smoothing.noise import CPU_LAWS, GRID, Noise, Stream
 from certrad.models.types import ETA, LabelCounts
@@ -88,6 +88,7 @@ class NoisySampler:
         device: Where the batches are made.
         pixel_map: The map from a noisy image to an input of the base classifier, which is then a part of that
             classifier, applied where the image is drawn; None where the noisy image is the input.
+        form: The form of the inputs; another one than `PIXELS` only where `in_form` gave it.
     """
 
     image: NDArray[Any]
@@ -96,6 +97,7 @@ class NoisySampler:
     batch_size: int
     device: torch.device
     pixel_map: InputMap | None = None
+    form: InputForm = PIXELS
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.dtype not in (np.float32, np.float64):
@@ -131,6 +133,15 @@ class NoisySampler:
         """
         return replace(self, sigma=sigma)
 
+    def in_form(self, form: InputForm) -> "NoisySampler | None":
+        """Returns the sampler of the same noise whose inputs have this form, or None where only pixels can be drawn.
+
+        Args:
+            form: The form, whose normalisation is that of the image's channels.
+        """
+        by_kernel = self.noise.law not in CPU_LAWS and fused_noise_is_exact(self.device)
+        return replace(self, form=form) if by_kernel and self.pixel_map is None else None
+
     def batches(self, stream: Stream, starts: Iterable[int]) -> Generator[tuple[int, torch.Tensor], None, None]:
         """Yields (start, `batch(stream, start)`) for every start, in order.
 
@@ -147,7 +158,7 @@ class NoisySampler:
         return self._device_batches(stream, starts)
 
     def batch(self, stream: Stream, start: int) -> torch.Tensor:
-        """Returns inputs start .. start + batch_size - 1 of `stream`: (batch_size, C, H, W) float32 on the device.
+        """Returns inputs start .. start + batch_size - 1 of `stream`: (batch_size, C, H, W) on the device.
 
         Args:
             stream: What the noise is for.
@@ -176,7 +187,7 @@ class NoisySampler:
         return range(start, start + self.batch_size)
 
     def _device_noise(self) -> DeviceNoise:
-        return DeviceNoise.of(self.image, self.sigma, self.noise, self.device)
+        return DeviceNoise.of(self.image, self.sigma, self.noise, self.device, self.form)
 
     def _device_batches(self, stream: Stream, starts: Iterable[int]) -> Generator[tuple[int, torch.Tensor], None, None]:
         noise = self._device_noise()
@@ -185,7 +196,9 @@ class NoisySampler:
             return self._inputs_on_device(noise, stream, self._indices(start))
 
         if self.device.type == "cuda":
-            yield from drawn_beside(draw, starts, CudaStreams.of(self.device), reads=noise.tensors)
+            of_map = () if self.pixel_map is None else self.pixel_map.tensors(self.device)
+            reads = (*noise.tensors, *of_map)  # made before the stream beside begins
+            yield from drawn_beside(draw, starts, CudaStreams.of(self.device), reads=reads)
         else:
             yield from ((start, draw(start)) for start in starts)
 
@@ -241,30 +254,6 @@ def count(labels: NDArray[np.uint16], n_classes: int) -> LabelCounts:
         raise ValueError(f"labels must be in 0..{n_classes}, got {labels.max()}")
     *per_class, invalid = np.bincount(labels, minlength=n_classes + 1).tolist()
     return LabelCounts(per_class=tuple(per_class), invalid=invalid)
-
-
-def label_batches(
-    sampler: Sampler, base_classifier: BaseClassifier, stream: Stream, starts: Iterable[int]
-) -> Generator[tuple[int, NDArray[np.uint16]], None, None]:
-    """Yields (start, labels) of whole batches, in order; close it where the loop may stop early.
-
-    Args:
-        sampler: Draws batches of inputs of the classifier.
-        base_classifier: The classifier that is smoothed.
-        stream: What the noise is for.
-        starts: Indices of first samples, multiples of the batch size.
-
-    Raises:
-        ValueError: The classifier returns logits of another shape.
-    """
-    expected = (sampler.batch_size, base_classifier.n_classes)
-    with closing(sampler.batches(stream, starts)) as batches:
-        for start, inputs in batches:
-            with torch.inference_mode():
-                logits = base_classifier.logits(inputs)
-            if logits.shape != expected:
-                raise ValueError(f"logits must be of shape {expected}, got {tuple(logits.shape)}")
-            yield start, labels(logits)
 
 
 def drawn_ahead(

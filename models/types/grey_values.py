@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from certrad.models.types.applied_window import WindowFunction
 from certrad.models.types.noise_space import ImageMap
+from certrad.models.types.window_lattice import WindowFunction
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 

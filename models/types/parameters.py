@@ -113,3 +113,8 @@ class ParametersEvidence:
     """
 
     samples: ParameterSamples | None = None
+
+    @property
+    def drawn(self) -> int:
+        """Returns the number of samples."""
+        return 0 if self.samples is None else self.samples.counts.total

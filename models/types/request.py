@@ -241,8 +241,22 @@ class CertifyRequest:
 
     @property
     def samples_max(self) -> int:
-        """Returns the number of noisy samples that the job may take."""
-        return self.selection_samples + self.sigma.estimation_runs * self.params.n
+        """Returns the number of noisy samples that the job may take; with windows of a header at least so many."""
+        return self.samples_with(None if self.variants is None else self.variants.fewest)
+
+    def samples_with(self, variants: int | None) -> int:
+        """Returns the number of noisy samples that the job may take with so many variants.
+
+        Args:
+            variants: How many variants intake has rendered; None for a request without any.
+        """
+        of_variants = 0 if self.variants is None else (variants or 0) * self.variants.n
+        return self.selection_samples + self.estimation_samples + of_variants
+
+    @property
+    def estimation_samples(self) -> int:
+        """Returns the number of estimation samples of the file itself, of all runs, that the job may take."""
+        return self.sigma.estimation_runs * self.params.n
 
     @property
     def selection_samples(self) -> int:

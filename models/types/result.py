@@ -9,7 +9,9 @@ from certrad.models.types.image import ImageRadius, ImageWarning, NoImageRadius
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.parameter_result import ParametersResult
 from certrad.models.types.renderings import Rendering
+from certrad.models.types.routing_summary import RoutingSummary
 from certrad.models.types.smoothing import AbstentionReason, Bound, Decision, Scope
+from certrad.models.types.window_boxes import TriedBox
 
 AdaptationName = Literal["none", "zero_shot", "gated"]
 WarningCode = ImageWarning | Literal["prompt_noise_space", "backbone_note"]
@@ -35,46 +37,6 @@ class ResultWarning:
 
     code: WarningCode = field(metadata=_doc("what it is about; `backbone_note` is a remark of the backbone's card"))
     message: str = field(metadata=_doc("the same as sentences; to be shown above the radius"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteSummary:
-    """The limit that one outcome of the selector sets on the radius.
-
-    Attributes:
-        sigma: Noise standard deviation of the route; None for `invalid`.
-        sampled: Whether estimation samples of the route were drawn.
-        p_a_lower: See `RouteBounds`.
-        p_b_upper: See `RouteBounds`.
-        radius: See `RouteBounds`.
-        q_a_lower: See `RouteBounds`.
-        q_b_upper: See `RouteBounds`.
-        exclusion_radius: See `RouteBounds`.
-    """
-
-    sigma: float | None
-    sampled: bool
-    p_a_lower: float
-    p_b_upper: float
-    radius: float
-    q_a_lower: float
-    q_b_upper: float
-    exclusion_radius: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoutingSummary:
-    """An automatic choice of sigma, without its samples.
-
-    Attributes:
-        route: Index of the selected route.
-        selector_sigma: Noise standard deviation of the selector.
-        outcomes: One for every route, and last one for `invalid`.
-    """
-
-    route: int
-    selector_sigma: float
-    outcomes: tuple[RouteSummary, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +78,7 @@ class VariantsResult:
         counterexample: The variant that shows least; None where all held.
         rows: The variants, in the order of the request.
         text: The claim in words; to be shown wherever `held` is.
+        boxes: The boxes of windows among what was asked for, in order; absent in JSON where there are none.
     """
 
     held: bool | None
@@ -125,6 +88,12 @@ class VariantsResult:
     counterexample: VariantResult | None
     rows: tuple[VariantResult, ...]
     text: str
+    boxes: tuple[TriedBox, ...] = field(default=(), metadata={"exclude_if": lambda boxes: not boxes})
+
+    @property
+    def samples(self) -> int:
+        """Returns the samples of all variants together."""
+        return sum(row.samples for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +202,11 @@ class ResultFacts:
     )
     provenance: Provenance
     timing: dict[str, float] = field(metadata=_doc("seconds of this run"))
+
+    @property
+    def samples_drawn(self) -> int:
+        """Returns every sample that was drawn for the result, those of variants included."""
+        return self.samples_used + (0 if self.variants is None else self.variants.samples)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

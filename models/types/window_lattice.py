@@ -15,7 +15,10 @@ from decimal import Context, Decimal
 from functools import lru_cache
 from itertools import islice
 from math import floor, isfinite, log
-from typing import Final
+from typing import Final, Literal
+
+WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+"""The functions of a window (PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
 
 STEPS: Final = 64
 """Cells of one unit of ln W, and of one width; D = 1/64 is fixed for ever, because documents rest on it."""
@@ -98,6 +101,23 @@ def cell(centre: float, width: float) -> WindowCell:
     """
     j = _width_index(width)
     return WindowCell(j=j, i=_centre_index(centre, j))
+
+
+def rendered_cell(function: WindowFunction, centre: float, width: float) -> WindowCell:
+    """Returns the cell that a window of a function is rendered with.
+
+    Args:
+        function: The function of the window.
+        centre: Centre C, in any unit.
+        width: Width W in the same unit.
+
+    Raises:
+        ValueError: The lattice has no such window, or it is a step: LINEAR is one at the width 1.
+    """
+    found = cell(centre, width)
+    if function == "LINEAR" and found.width <= 1:
+        raise ValueError(f"a LINEAR window must be wider than 1 after it was rounded, got {width!r}")
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,7 @@ ABOUT: Final[Mapping[str, About]] = {
     "delete_job": About(method="DELETE", path="/jobs/{job}"),
     "follow_job": About(method="GET", path="/jobs/{job}/events"),
     "get_job_input": About(method="GET", path="/jobs/{job}/input"),
+    "get_job_renderings": About(method="GET", path="/jobs/{job}/renderings"),
     "get_job_example": About(method="GET", path="/jobs/{job}/example"),
     "get_job_curve": About(method="GET", path="/jobs/{job}/curve"),
     "get_job_certificate": About(method="GET", path="/jobs/{job}/certificate"),
@@ -157,6 +158,7 @@ def ended_job(
         outputs.store(settings.outputs_dir, job, kind, b"report")
     figures.store(settings.outputs_dir, job, "example", b"{}")
     figures.store(settings.outputs_dir, job, "curve", b"{}")
+    figures.store(settings.outputs_dir, job, "renderings", b"{}")
     records.succeed(job, abstained(), certificate=certificate, outputs=dict.fromkeys(OUTPUTS))
     return job
 

@@ -43,6 +43,10 @@ from certrad.models.types.applied_window import (
     PercentileRange,
     SentWindow,
     TaskWindow,
+    UnroundedHeaderWindow,
+    UnroundedSentWindow,
+    UnroundedTaskWindow,
+    UnroundedWindow,
 )
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.grey_values import GreyImage
@@ -50,7 +54,7 @@ from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Sub
 from certrad.models.types.image import ImageScale
 from certrad.models.types.noise_space import ImageMap, NoiseSpace, NoisyImage
 from certrad.models.types.parameters import ParametersEvidence, ParameterSigma
-from certrad.models.types.renderings import Rendering, WindowVariant
+from certrad.models.types.renderings import CellVariant, Rendering, WindowVariant
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.variant_lists import (
     BitDepths,
@@ -64,6 +68,7 @@ from certrad.models.types.variant_lists import (
 )
 from certrad.models.types.variants import VariantRecord, VariantsEvidence, VariantsRequest
 from certrad.models.types.window import FixedWindow, PresetWindow, WindowPreset
+from certrad.models.types.window_boxes import WindowBounds, WindowBox, box_cells, window_in_force
 
 ISSUER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 EPOCH_SECRET = bytes(range(32, 64))
@@ -116,6 +121,27 @@ VARIANTS: Final = VariantsRequest(
     radius=0.125,
 )
 """A list of each kind."""
+
+
+BOXED: Final = VariantsRequest(
+    lists=(WindowBox(centre=7.0, width=1.02), WindowBounds(centre=(39.0, 41.0), width=(80.0, 81.0))), n=20, radius=0.05
+)
+"""A box of windows of each kind."""
+
+
+def unrounded(window: AppliedWindow) -> AppliedWindow:
+    """The window as documents from before the lattice state it."""
+    match window:
+        case HeaderWindow():
+            return UnroundedHeaderWindow(
+                number=window.number, of=window.of, centre=window.centre, width=window.width, function=window.function
+            )
+        case SentWindow():
+            return UnroundedSentWindow(centre=window.centre, width=window.width)
+        case TaskWindow():
+            return UnroundedTaskWindow(**asdict(window.preset))
+        case _:
+            return window
 
 
 def scale_of(window: AppliedWindow) -> ImageScale:
@@ -179,6 +205,7 @@ class Case:
     adapter: str | None = field(default=None, repr=False)  # the image of a case does not depend on it
     noise_space: NoiseSpace = field(default="model_input", repr=False)
     variants: VariantsRequest | None = field(default=None, repr=False)
+    window: AppliedWindow = field(default=WINDOWS[0], repr=False)
     failing: int | None = field(default=None, repr=False)  # the place of a variant that shows another class
     parameter_sigma: ParameterSigma | None = field(default=None, repr=False)
     window_probabilities: tuple[float, ...] | None = field(default=None, repr=False)  # under noise on the window
@@ -217,6 +244,7 @@ def facts(case: Case, *, batch_size: int = 64) -> Facts:
         case.probabilities,
         pixels_sha256=pixels,
         input_sha256=_digest(f"input of {case!r}"),
+        window=case.window,
         batch_size=batch_size,
         failing=case.failing,
         window_probabilities=case.window_probabilities,
@@ -289,8 +317,8 @@ def _variants(
         radius=asked.radius,
     )
     rows = []
-    for place, rendering in enumerate(renderings(asked)):
-        is_own = isinstance(rendering, WindowVariant) and rendering.window == made.subject.window
+    for place, rendering in enumerate(renderings(asked, made.subject.window)):
+        is_own = shows_own_window(rendering, made.subject.window)
         input_sha256 = made.subject.input_sha256 if is_own else _digest(f"variant {place}")
         record = VariantRecord(rendering=rendering, input_sha256=input_sha256)
         digests = made.noise.classifier_sha256 or "", made.noise.settings_sha256
@@ -323,18 +351,34 @@ def window_noise_of(
     return ParametersEvidence(samples=drawn)
 
 
-def renderings(asked: VariantsRequest) -> list[Rendering]:
-    """The renderings of lists, with a header of a table and two windows."""
+def renderings(asked: VariantsRequest, own: AppliedWindow | None) -> list[Rendering]:
+    """The renderings of lists, with a header of a table and two windows; of an old document where `own` is of one."""
+    of_version = unrounded if isinstance(own, UnroundedWindow) else lambda window: window
     found: list[Rendering] = []
     for listed in asked.lists:
         match listed:
             case HeaderWindows():
-                found += [WindowVariant(window=window) for window in HEADER_OF_THREE]
+                found += [WindowVariant(window=of_version(window)) for window in HEADER_OF_THREE]
+            case WindowBox() | WindowBounds():
+                base = window_in_force(own)
+                assert base is not None
+                found += box_cells(listed, base, 2048)
             case NamedWindows(windows=windows):
-                found += [WindowVariant(window=_applied(window)) for window in windows]
+                found += [WindowVariant(window=of_version(_applied(window))) for window in windows]
             case _:
                 found += static_renderings(listed, "pillow 1, libjpeg 1")
     return found
+
+
+def shows_own_window(rendering: Rendering, own: AppliedWindow | None) -> bool:
+    """Whether a rendering is the window of the file, or the window of the lattice that it was rounded to."""
+    match rendering, own:
+        case CellVariant(), HeaderWindow() | SentWindow() | TaskWindow():
+            return (rendering.centre, rendering.width) == (own.rendered_centre, own.rendered_width)
+        case WindowVariant(), _:
+            return rendering.window == own
+        case _:
+            return False
 
 
 def _applied(window: FixedWindow | PresetWindow) -> AppliedWindow:

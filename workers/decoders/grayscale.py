@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from certrad.models.errors import Rejected
 from certrad.models.images.window_function import show
-from certrad.models.types.applied_window import WindowFunction
 from certrad.models.types.image import Transform
+from certrad.models.types.window_lattice import WindowFunction
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer[Any]]
@@ -124,12 +124,12 @@ def apply(step: Step, x: Floats | Integers) -> Floats:
             return np.subtract(1.0, x, dtype=np.float64)
 
 
-def render(steps: Sequence[Step], stored: Integers) -> Floats:
+def render(steps: Sequence[Step], stored: Integers | Floats) -> Floats:
     """Returns stored values after all steps: pixels in [0, 1] if the last but for Invert is Window, ValueRange or VOI.
 
     Args:
         steps: The steps, in order.
-        stored: The stored values.
+        stored: The stored values, or those after earlier steps.
     """
     x: Any = stored
     for step in steps:

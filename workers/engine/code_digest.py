@@ -17,6 +17,7 @@ CERTIFYING: Final = (
     "models/files.py",
     "models/images",
     "models/installed.py",
+    "models/prediction_sets",
     "models/problems",
     "models/prompts",
     "models/shipped.py",

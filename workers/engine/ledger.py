@@ -96,6 +96,7 @@ class LedgerEntry:
         epoch_sha256: SHA-256 of the noise key's secret; another one may be current when the job resumes.
         gate: The gate of a bank; None for one prompt.
         members: SHA-256 of the context vectors of each member of a bank.
+        channels_last: Memory format of the image tower.
     """
 
     text_features: torch.Tensor
@@ -110,6 +111,7 @@ class LedgerEntry:
     epoch_sha256: str
     gate: Gate | None = None
     members: tuple[str, ...] = ()
+    channels_last: bool = False
 
     def to_bytes(self) -> bytes:
         """Returns a length-prefixed JSON header, then the tensors as safetensors."""
@@ -128,6 +130,7 @@ class LedgerEntry:
             "selector": None if selector is None else asdict(selector),
             "sigma_range": None if self.gate is None else self.gate.sigma_range,
             "members": self.members,
+            **({"channels_last": True} if self.channels_last else {}),  # no field where an earlier release had none
         }
         of_gate = {} if self.gate is None else self.gate.tensors
         tensors = {"text_features": self.text_features, **of_gate}

@@ -25,7 +25,7 @@ from certrad.models.types.image import ImageFacts, ImageRecord
 from certrad.models.types.parameters import ParameterSigma
 from certrad.models.types.total_variation import most_values as most_noisy_values
 from certrad.models.types.variants import VariantRecord, VariantsRequest
-from certrad.models.types.window import FileWindow, RenderedWindow, RequestedWindow
+from certrad.models.types.window import FileWindow, RenderedWindow, RequestedWindow, Unrounded
 from certrad.workers.contract.drift_labels import DriftLabel
 from certrad.workers.decoders.acquisition import acquisition_labels
 from certrad.workers.intake.file_decoding import decode_file
@@ -43,14 +43,14 @@ _CPU_PER_PIXEL: Final = 0.5e-6
 
 
 def decode_limited(
-    data: bytes, request: CertifyRequest, card: BackboneCard, settings: WorkerSettings
+    data: bytes, request: CertifyRequest, card: BackboneCard, settings: WorkerSettings, *, rounded: bool = True
 ) -> tuple[ModelInput, ImageRecord]:
     """Returns the model input of an upload, decoded in a sandbox, and the facts of its image; see `decode_labelled`."""
-    return decode_labelled(data, request, card, settings)[:2]
+    return decode_labelled(data, request, card, settings, rounded=rounded)[:2]
 
 
 def decode_labelled(
-    data: bytes, request: CertifyRequest, card: BackboneCard, settings: WorkerSettings
+    data: bytes, request: CertifyRequest, card: BackboneCard, settings: WorkerSettings, *, rounded: bool = True
 ) -> tuple[ModelInput, ImageRecord, dict[DriftLabel, str]]:
     """Returns the model input of an upload, decoded in a sandbox, the facts of its image, and its labels for drift.
 
@@ -59,6 +59,7 @@ def decode_labelled(
         request: Names the frame, the region and the window.
         card: The backbone of the request, which names the size of the model input.
         settings: Limits of the sandbox.
+        rounded: Whether windows are rounded to the lattice; those of certificates from before it are not.
 
     Raises:
         Rejected: The bytes or the request are to blame.
@@ -83,6 +84,7 @@ def decode_labelled(
             variants=request.variants,
             most_variants=variants,
             parameter_sigma=request.parameter_sigma,
+            rounded=rounded,
         ),
         memory_bytes=settings.intake_memory_bytes,
         cpu_seconds=settings.intake_cpu_seconds,
@@ -140,6 +142,7 @@ def decode_bytes(
     variants: VariantsRequest | None = None,
     most_variants: int = 0,
     parameter_sigma: ParameterSigma | None = None,
+    rounded: bool = True,
 ) -> tuple[dict[str, Any], bytes]:
     """Returns the facts and digest of an image, and its model input; runs in the sandbox.
 
@@ -161,6 +164,7 @@ def decode_bytes(
         variants: The variants that are asked for, if any.
         most_variants: How many there may be.
         parameter_sigma: The noise on the window that is asked for, if any.
+        rounded: Whether windows are rounded to the lattice.
 
     Raises:
         Rejected: The bytes, the frame, the region or the window are to blame; `image_too_large_for_noise`;
@@ -171,7 +175,8 @@ def decode_bytes(
     tally = PixelTally(on_size)
 
     def again(other: RenderedWindow, number: int | None, part: Region | None) -> DecodedImage:
-        return decode_file(data, max_pixels=max_pixels, frame=number, region=part, window=other, on_size=tally.add)
+        shown = other if rounded or isinstance(other, Unrounded) else Unrounded(window=other)
+        return decode_file(data, max_pixels=max_pixels, frame=number, region=part, window=shown, on_size=tally.add)
 
     image = again(window, frame, region)
     seen = model_input(image, card.image_size, card.fit)

@@ -37,7 +37,7 @@ from certrad.models.installed import installed_cards
 from certrad.models.types import BackboneCard
 from certrad.models.types.image import IMAGE_WARNINGS, ImageWarning
 from certrad.models.types.public_key import from_jwk, from_pem
-from certrad.models.types.variants import VARIANTS_LIMIT
+from certrad.models.types.variant_lists import VARIANTS_LIMIT
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.keys.time_stamps import read_limited
 from certrad.workers.offline.settings import settings_of
@@ -46,6 +46,9 @@ from certrad.workers.settings import WorkerSettings
 _KEY_BYTES: Final = 32
 _CAVEAT: Final = "A certificate says nothing about whether the class is right."
 _SAME: Final = "weights, prompt and text features have the stated digests"
+_UNROUNDED: Final = (
+    "unrounded_window: the certificate is from before windows were rounded to a lattice, and its image was rendered so"
+)
 _ROUNDED: Final = "weights and prompt have the stated digests; this machine rounds the text features differently"
 _OnSamples = Callable[[int], None]
 
@@ -191,10 +194,11 @@ def _of_image(
         card = backbone_card(request.classifier.backbone, cards)
         asked = 0 if statement.variants is None else min(len(statement.variants.rows), VARIANTS_LIMIT)
         limits = settings.model_copy(update={"variants_max": max(asked, settings.variants_max)})
-        decoded, facts = decode_limited(image, request, card, limits)
+        decoded, facts = decode_limited(image, request, card, limits, rounded=statement.rounds_windows)
         warnings.extend(facts.warnings)
         found = check_image(statement, facts)
-        yield Check("image", True, "; ".join((found, *(f"warning {code}" for code in facts.warnings))))
+        notes = () if statement.rounds_windows else (_UNROUNDED,)
+        yield Check("image", True, "; ".join((found, *notes, *(f"warning {code}" for code in facts.warnings))))
     except (Rejected, ValueError) as error:
         yield Check("image", False, str(error))
         return

@@ -27,6 +27,7 @@ from certrad.workers.reports.identifiers import structured_report_uid
 from certrad.workers.reports.noise_space import space_text
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.texts import Texts
+from certrad.workers.reports.variants import short_text
 
 _NAMESPACE: Final = uuid.UUID(int=int(SCHEME_UID.removeprefix("2.25.")))
 _AI: Final = Code(value="123110", scheme="DCM", meaning="Artificial Intelligence")
@@ -209,6 +210,8 @@ def _sentences(report: Report) -> Iterable[str]:
         yield texts("conclusion.correctness")
     else:
         yield texts("conclusion.abstained")
+    if statement.variants is not None:
+        yield short_text(statement.variants, statement, texts)
     yield texts("conclusion.scope", scope=texts.scope(statement))
 
 

@@ -11,20 +11,18 @@ from pydantic import (
     StringConstraints,
     Tag,
     ValidationError,
-    WithJsonSchema,
     field_validator,
 )
 from pydantic_core.core_schema import ValidationInfo
 
 from certrad.app.api.problems import InvalidRequest, refusal
-from certrad.app.api.schemas.parameters import WindowSigma
+from certrad.app.api.schemas.parameters import NoiseOnWindow
 from certrad.app.api.schemas.submission import SubmissionForm
-from certrad.app.api.schemas.variants import Listed
 from certrad.models.types import Bound, FixedSigma, Region, SamplingParams
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
-from certrad.models.types.variant_lists import LISTED_MAX
 from certrad.models.types.window import read_window
+from certrad.workers.contract.variant_fields import VariantsField
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -33,23 +31,6 @@ Sigma = Annotated[
     Annotated[float, Field(ge=SIGMA_RANGE[0], le=SIGMA_RANGE[1]), Tag("number")]
     | Annotated[Literal["auto"], Tag("auto")],
     Discriminator(lambda value: "auto" if value == "auto" else "number"),
-]
-
-VariantsList = Annotated[
-    list[Listed],
-    Field(min_length=1, max_length=LISTED_MAX),
-    WithJsonSchema({"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": LISTED_MAX}),
-]
-
-NoiseOnWindow = Annotated[
-    WindowSigma,
-    WithJsonSchema(
-        {
-            "type": "object",
-            "properties": {"window_centre": {"type": "number"}, "ln_window_width": {"type": "number"}},
-            "required": ["window_centre", "ln_window_width"],
-        }
-    ),
 ]
 
 Form = TypeVar("Form", bound=BaseModel)
@@ -149,11 +130,12 @@ class CertifyForm(SubmissionForm):
         "rendered image before it: `sigma` and `target_radius` are then in its own pixels of [0, 1], and "
         "`radius_in_image_units` loses nothing to the resize",
     )
-    variants: Json[VariantsList] | None = Field(
+    variants: Json[VariantsField] | None = Field(
         None,
         description="other renderings of the same file that are to have the class too, as a JSON list of objects with "
-        "a `kind`: `windows` (`windows`: `header`, or a list of `[centre, width]` and presets), `shift` (`pixels`), "
-        "`jpeg` (`quality`), `bits` (`bits`), `frames` (`frames`) or `region` (`pixels`, `step`); not with "
+        "a `kind`: `windows` (`windows`: `header`, or a list of `[centre, width]` and presets), `window_box` (`centre` "
+        "and `width`: how far the centre may move and the factor of the width, or two pairs of numbers), `shift` "
+        "(`pixels`), `jpeg` (`quality`), `bits` (`bits`), `frames` (`frames`) or `region` (`pixels`, `step`); not with "
         "`sigma=auto`, `target_radius`, `zero_shot` or `noise_space=image`",
         examples=['[{"kind": "windows", "windows": "header"}]'],
     )

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from certrad.models.types.parameters import LN_WINDOW_WIDTH_SIGMA_RANGE, WINDOW_CENTRE_SIGMA_RANGE
 
@@ -17,3 +17,15 @@ class WindowSigma(BaseModel):
 
     window_centre: _Centre
     ln_window_width: _LnWidth
+
+
+NoiseOnWindow = Annotated[
+    WindowSigma,
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {"window_centre": {"type": "number"}, "ln_window_width": {"type": "number"}},
+            "required": ["window_centre", "ln_window_width"],
+        }
+    ),
+]

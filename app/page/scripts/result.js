@@ -69,7 +69,7 @@ function frame(job, kind, ...text) {
     h(`section.card.result.${kind}`, { "aria-label": "Result" }, seen.element, h("div.result-text", text)));
   const reads = may("read");
   if (kind === "certified" && reads) main.append(example(job));
-  if (result.variants) main.append(variants(result));
+  if (result.variants) main.append(variants(job));
   if (result.parameters) main.append(parameters(result));
   main.append(
     h("div.pair",

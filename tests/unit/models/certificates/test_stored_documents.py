@@ -13,10 +13,13 @@ from certrad.models.certificates.document import document
 from certrad.models.certificates.signature import sign
 from certrad.models.certificates.verify import verify
 from certrad.models.types.noise_space import NoiseSpace
-from tests.support.certificates import CASES, ISSUER, VARIANTS, WINDOWS, answered, scale_of
+from tests.support.certificates import BOXED, CASES, ISSUER, VARIANTS, WINDOWS, answered, scale_of, unrounded
 
-COUNTS = {2: 14, 3: 22}
-"""Schema -> stored documents; of schema 3, three have an adapter, three noise on the image, the last two variants."""
+COUNTS = {2: 14, 3: 27}
+"""Schema -> stored documents; of schema 3, three have an adapter, three noise on the image, two then variants.
+
+The last five are from after windows were rounded to a lattice; two of them have boxes of windows.
+"""
 STORED = Path(__file__).parents[3] / "data"
 
 
@@ -32,9 +35,11 @@ def test_same_facts_make_the_stored_bytes(index: int) -> None:
     space: NoiseSpace = stored.get("noise_space", "model_input")
     case = replace(CASES[stored["case"]], adapter=stored.get("adapter"), noise_space=space)
     if "failing" in stored:
-        case = replace(case, variants=VARIANTS, failing=stored["failing"])
+        variants = BOXED if stored.get("boxed") else VARIANTS
+        case = replace(case, variants=variants, failing=stored["failing"])
 
-    window = WINDOWS[index % len(WINDOWS)]
+    window = WINDOWS[stored.get("window", index) % len(WINDOWS)]
+    window = window if "window" in stored else unrounded(window)
     facts = answered(
         case.request,
         case.probabilities,
