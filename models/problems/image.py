@@ -73,8 +73,9 @@ IMAGE_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "variant_unavailable": Problem(
         title="The file cannot be rendered in this way",
-        raised_if="`variants` asks for a window of the header where there is none, a frame that the file does not "
-        "have, or a region that is not there or would leave the image",
+        raised_if="`variants` asks for a window of the header where there is none, a box of windows of an image that "
+        "has no window or whose box reaches a step, a frame that the file does not have, or a region that is not there "
+        "or would leave the image",
     ),
     "too_many_variants": Problem(
         title="Too many variants",

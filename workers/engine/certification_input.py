@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from certrad.models.types import CertifyRequest
 from certrad.models.types.image import ImageRecord
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.contract.names import input_key
+
+_CHANNELS: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ class CertificationInput:
         if self.image.noisy is not None:
             content = _intact(cast("bytes | None", redis.get(input_key(self.job_id))), self.image.noise_sha256)
             return RenderedImage.from_bytes(content, self.image.noisy.shape).pixels
-        return self._read_input(redis, image_size, 0, self.image.input_sha256)
+        return self._read_input(redis, image_size, self.image.input_sha256)
 
     def read_variant(self, redis: Redis, image_size: int, place: int) -> NDArray[Any]:
         """Returns the model input of a variant, (channels, rows, columns).
@@ -83,7 +85,13 @@ class CertificationInput:
         Raises:
             Rejected: `worker_lost` if it is gone, `digest_mismatch` if it changed.
         """
-        return self._read_input(redis, image_size, place + 1, self.image.variants[place].input_sha256)
+        size, channels = ModelInput.size_in_bytes(image_size), self.image.channels
+        part = channels * size // _CHANNELS  # those of a grey image are alike, and only the first one is kept
+        payload = self._range(redis, size + place * part, part)
+        kept = np.frombuffer(payload or bytes(part), dtype="<f4").reshape(channels, image_size, image_size)
+        every = np.ascontiguousarray(np.broadcast_to(kept, (_CHANNELS, image_size, image_size)))
+        content = _intact(every.tobytes() if payload else None, self.image.variants[place].input_sha256)
+        return np.frombuffer(content, dtype="<f4").reshape(every.shape)
 
     def read_grey(self, redis: Redis, image_size: int) -> GreyValues:
         """Returns the values before the window.
@@ -107,13 +115,14 @@ class CertificationInput:
         except ValueError as error:
             raise Rejected("digest_mismatch", "the decoded image changed in the job store") from error
 
-    def _read_input(self, redis: Redis, image_size: int, place: int, sha256: str) -> NDArray[Any]:
-        size = ModelInput.size_in_bytes(image_size)
-        is_all = not self.image.variants and self.image.grey is None
-        end = -1 if is_all else (place + 1) * size - 1
-        payload = cast("bytes", redis.getrange(input_key(self.job_id), place * size, end))
-        content = _intact(payload or None, sha256)
-        return np.frombuffer(content, dtype="<f4").reshape(3, image_size, image_size)
+    def _read_input(self, redis: Redis, image_size: int, sha256: str) -> NDArray[Any]:
+        content = _intact(self._range(redis, 0, ModelInput.size_in_bytes(image_size)) or None, sha256)
+        return np.frombuffer(content, dtype="<f4").reshape(_CHANNELS, image_size, image_size)
+
+    def _range(self, redis: Redis, start: int, size: int) -> bytes:
+        """Returns some bytes of what intake put into Redis: the whole of it where nothing else is there."""
+        end = start + size - 1 if self.image.variants or self.image.grey is not None else -1
+        return cast("bytes", redis.getrange(input_key(self.job_id), start, end))
 
 
 def _intact(payload: bytes | None, sha256: str) -> bytes:
