@@ -191,7 +191,7 @@ def test_window_of_the_header_is_that_which_noise_is_added_to(
     document = json.loads(document_of(api, certify(image, window="file")))
     claim, window = document["claims"][-1], document["subject"]["window"]
     assert claim["kind"] == "parameters/1"
-    assert (window["kind"], claim["centre"], claim["width"]) == ("header/1", window["centre"], window["width"])
+    assert (window["kind"], claim["centre"], claim["width"]) == ("header/2", window["centre"], window["width"])
 
 
 def test_abstention_draws_no_sample(certify: Callable[..., dict[str, Any]]) -> None:

@@ -94,7 +94,7 @@ def test_window_of_another_file_is_refused(run: Run) -> None:
     """Centre and width are those of the window that made the model input."""
     document = json.loads(genuine(SHOWN))
     for field, value in (("centre", "41.0"), ("width", "401.0")):
-        content = signed(changed(document, ("subject", "window", field), value))
+        content = signed(changed(document, ("claims", 2, field), value))
         assert "parameters" in {check.name for check in verify(content, KNOWN).checks if not check.ok}
         assert run(content) == 1
 
