@@ -98,7 +98,7 @@ def _decode(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
     payloads = Payloads(redis, ttl=settings.input_ttl)
     noised = pixels if pixels.rendered is None else pixels.rendered
     kept = [variant.pixels[: image.channels].astype("<f4").tobytes() for variant in pixels.variants]  # grey: one of 3
-    content = b"".join([noised.tobytes(), *kept])
+    content = b"".join([noised.tobytes(), *kept, b"" if pixels.grey is None else pixels.grey.tobytes()])
     require_room(redis, len(content))
     is_there = payloads.put_input(record.id, content)
     if is_there:

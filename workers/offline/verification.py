@@ -231,6 +231,10 @@ def _of_image(
             with _bar("variants") as on_samples:
                 again = partial(replay.check_variants, *given, tolerant=tolerant, on_samples=on_samples)
                 yield run_check("replay_variants", again)
+        if statement.parameters is not None:
+            with _bar("window noise") as on_samples:
+                again = partial(replay.check_windows, *given, tolerant=tolerant, on_samples=on_samples)
+                yield run_check("replay_parameters", again)
 
 
 @contextmanager
@@ -263,6 +267,8 @@ def _show(
     if statement is not None:
         above = "".join(f"warning {code}: {IMAGE_WARNINGS[code]}\n" for code in warnings)
         variants = "" if statement.variants is None else f"\nvariants: {statement.variants.text}"
+        if statement.parameters is not None:
+            variants += f"\nnoise on the window: {statement.parameters.text}"
         scope = f"scope {statement.scope}: {statement.scope_text}"
         sys.stdout.write(f"\n{above}{_claim(statement)}{variants}\n{scope}\n{_CAVEAT}\n")
     sys.stdout.write(f"{'valid' if verification.valid else 'NOT VALID'}\n")
