@@ -307,6 +307,8 @@ def noise_space(doc, image):
     if on_image["kind"] == "image_radius/1":
         *resize, rounding, slope = (number(factor) for _, factor in sorted(on_image["factors"].items()))
         yield resize == [1, 1, 1] and on_image["region"] == {name: image[name] for name in SHAPE}
+        least = 2 * mp.sqrt(mp.fprod(integer(image[name]) for name in SHAPE)) / 2**34  # of float64, and raised a little
+        yield least <= rounding <= least * (1 + mpf(10) ** -8)
         yield is_floor4(number(on_image["l2"]), (number(claim["radius"]) - rounding) / slope)
     sigmas = [doc["params"]["sigma"], *settings.get("sigmas", []), settings.get("selector_sigma", "0")]
     s, u = 255 * max(map(number, sigmas)), mpf(2) ** -53

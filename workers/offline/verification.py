@@ -208,6 +208,7 @@ def _of_image(
     from certrad.models.prompts.store import PromptStore
     from certrad.models.replay import replay  # torch
     from certrad.models.replay.rebuild import rebuild
+    from certrad.models.replay.versions import version_warning
 
     try:
         prompts, adapters = PromptStore(own=settings.prompts_dir), AdapterStore(own=settings.adapters_dir)
@@ -215,7 +216,8 @@ def _of_image(
     except (Rejected, ValueError) as error:
         yield Check("classifier", False, str(error))
         return
-    yield Check("classifier", True, _SAME if rebuilt.same_text else _ROUNDED)
+    notes = (_SAME if rebuilt.same_text else _ROUNDED, version_warning(statement.software))
+    yield Check("classifier", True, "; ".join(filter(None, notes)))
     if options.fresh:
         with _bar("fresh run") as on_samples:
             key = secrets.token_bytes(_KEY_BYTES)
