@@ -16,6 +16,7 @@ from rq.timeouts import BaseTimeoutException
 
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.envelopes import dsse, jws
+from certrad.models.certificates.parameters import parameters_result
 from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.statement import Statement
@@ -50,10 +51,10 @@ _log = structlog.get_logger()
 
 _STAMP_SECONDS: Final = 2.0
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
-_ASKED: Final = ("classifier", "sigma", "params", "noise_space", "variants")
+_ASKED: Final = ("classifier", "sigma", "params", "noise_space", "variants", "parameter_sigma")
 _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_in_image_units")
 """The fields of a result that repeat those of its document."""
-_DERIVED: Final = ("window", "noise_space", "variants")
+_DERIVED: Final = ("window", "noise_space", "variants", "parameters")
 """The fields of a result that its document states elsewhere."""
 
 
@@ -195,6 +196,8 @@ def _check_result(statement: Statement, result: JobResult) -> None:
         stated |= {
             "variants": asdict(variants_result(variants, statement.classifier.class_names, statement.subject.window))
         }
+    if (parameters := statement.parameters) is not None:
+        stated |= {"parameters": asdict(parameters_result(parameters))}
     claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED, *_DERIVED)}
     # A document leaves out what a result states as null.
     if canonical(_without_nulls(claimed)) != canonical(_without_nulls(stated)):

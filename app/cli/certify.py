@@ -48,6 +48,7 @@ FIELDS: Final = (
     "variants",
     "variant_radius",
     "variant_n",
+    "parameter_sigma",
     "priority",
     "deadline",
     "reference",
@@ -83,6 +84,9 @@ def add_arguments(parser: Parser) -> None:
     most = VARIANT_RADIUS_MAX * SIGMA_RANGE[1]
     parser.option("--variant-radius", number(0, most), words, without="0: the class only")
     parser.option("--variant-n", integer(N0_MIN, N_MAX), "samples of each variant", without="as few as can show it")
+    parser.option(
+        "--parameter-sigma", text("JSON"), "standard deviations of noise on the window: window_centre, ln_window_width"
+    )
     priority = choice("normal", "urgent")
     parser.option("--priority", priority, "priority; urgent goes before every normal job", without="normal")
     parser.option(

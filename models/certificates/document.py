@@ -6,7 +6,9 @@ from typing import Any
 
 from certrad.models.certificates.facts import Facts
 from certrad.models.certificates.labels import merkle_root, run_lengths
+from certrad.models.certificates.parameters import parameters_result, state_parameters
 from certrad.models.certificates.schemas import schema_3
+from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariants
 from certrad.models.certificates.statement import (
     SelectorShares,
@@ -39,10 +41,9 @@ from certrad.models.types.result import (
     CertifiedResult,
     Provenance,
     ResultWarning,
-    RouteSummary,
-    RoutingSummary,
 )
 from certrad.models.types.routing import Routed
+from certrad.models.types.routing_summary import RouteSummary, RoutingSummary
 
 
 def document(facts: Facts) -> dict[str, Any]:
@@ -86,6 +87,7 @@ def state(facts: Facts) -> Statement:
         estimation=_transcript(evidence.labels, evidence.estimation),
         routing=_routing(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
         variants=_variants(facts),
+        parameters=_parameters(facts),
         samples_used=evidence.samples_used,
         subject=facts.subject,
         radius_in_image_units=_image_radius(facts),
@@ -130,6 +132,7 @@ def certification_result(
         "radius_in_image_units": _image_radius(facts),
         "routing": _routing_summary(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
         "variants": None if variants is None else variants_result(variants, spec.class_names, facts.subject.window),
+        "parameters": None if (parameters := _parameters(facts)) is None else parameters_result(parameters),
         "warnings": tuple(warnings),
         "window": facts.subject.window,
         "provenance": Provenance(
@@ -178,6 +181,14 @@ def _variants(facts: Facts) -> StatedVariants | None:
         return None
     shown = ShownImage(window=facts.subject.window, radius=_image_radius(facts))
     return state_variants(asked, found, request.classifier.class_names, request.params.alpha, shown)
+
+
+def _parameters(facts: Facts) -> StatedParameters | None:
+    sigma, found, grey = facts.request.parameter_sigma, facts.parameters, facts.grey
+    if sigma is None or found is None or grey is None:
+        return None
+    names, alpha = facts.request.classifier.class_names, facts.request.params.alpha
+    return state_parameters(sigma, facts.subject.window, grey.sha256, found, names, alpha)
 
 
 def _image_radius(facts: Facts) -> ImageRadius | NoImageRadius:

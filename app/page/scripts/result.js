@@ -11,6 +11,7 @@ import { count, floored, percent, radius, REASONS, SCOPES, spaced } from "./form
 import { certificateDocument, factTable, seenImage, warningList } from "./parts.js";
 import { problemMessage } from "./problem.js";
 import { lacking, may } from "./session.js";
+import { parameters } from "./parameters.js";
 import { variants } from "./variants.js";
 
 /** Returns the view of an ended job. */
@@ -69,6 +70,7 @@ function frame(job, kind, ...text) {
   const reads = may("read");
   if (kind === "certified" && reads) main.append(example(job));
   if (result.variants) main.append(variants(job));
+  if (result.parameters) main.append(parameters(result));
   main.append(
     h("div.pair",
       h("section.card", h("h2", "Votes"), h("p.lead.small", `Class of each of ${count(result.n)} noisy samples at σ = ${result.sigma}.`), bars.element,

@@ -7,6 +7,7 @@ verified for years. A reader refuses a kind that it does not know.
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariant, StatedVariants
 from certrad.models.certificates.statement import (
     SelectorShares,
@@ -17,6 +18,7 @@ from certrad.models.certificates.statement import (
 )
 from certrad.models.types import AbstentionReason, LabelCounts
 from certrad.models.types.image import Factors, ImageRadius, ImageRegion, NoImageRadius, PixelBudget, Unit
+from certrad.models.types.parameters import ParameterLimits, ParameterSigma
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.variant_lists import VariantList
 
@@ -109,8 +111,28 @@ class VariantsClaim:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParametersClaim:
+    """One class for every window near that of the file, under noise on the window; see `StatedParameters`."""
+
+    kind: Literal["parameters/1"] = "parameters/1"
+    sigma: ParameterSigma
+    lattice: Literal["1/64"]
+    centre: float
+    width: float
+    values_sha256: str
+    key: str | None
+    class_index: int | None
+    estimation: StatedSamples | None
+    p_a_lower: float
+    p_b_upper: float
+    reach: float
+    limits: tuple[ParameterLimits, ...]
+    text: str
+
+
 Outcome = RadiusClaim | RenderedRadiusClaim | AbstentionClaim
-Claim = Outcome | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim | VariantsClaim
+Claim = Outcome | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim | VariantsClaim | ParametersClaim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +145,7 @@ class Claims:
         image_radius: The radius on the image that was sent, or why there is none.
         rendered: Whether the radius of the outcome is one on the rendered image. An abstention has none.
         variants: Other renderings of the file that have the class too; None where none were asked for.
+        parameters: The same class under noise on the window; None where none was asked for.
     """
 
     outcome: StatedCertificate | StatedAbstention
@@ -130,6 +153,7 @@ class Claims:
     image_radius: ImageRadius | NoImageRadius
     rendered: bool = False
     variants: StatedVariants | None = None
+    parameters: StatedParameters | None = None
 
 
 def write_claims(claims: Claims) -> tuple[Claim, ...]:
@@ -151,7 +175,8 @@ def write_claims(claims: Claims) -> tuple[Claim, ...]:
             on_image = NoImageRadiusClaim(reason=reason)
     routing = () if claims.routing is None else (SigmaClaim(**_without(claims.routing)),)
     variants = () if claims.variants is None else (VariantsClaim(**_without(claims.variants)),)
-    return (outcome, *routing, on_image, *variants)
+    parameters = () if claims.parameters is None else (ParametersClaim(**_without(claims.parameters)),)
+    return (outcome, *routing, on_image, *variants, *parameters)
 
 
 def read_claims(listed: tuple[Claim, ...]) -> Claims:
@@ -164,7 +189,9 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
         ValueError: A claim is missing, is there twice, or is not in its place.
     """
     *first, last = listed or (None,)
-    others, variants = (tuple(first), last) if isinstance(last, VariantsClaim) else (listed, None)
+    left, parameters = (tuple(first), last) if isinstance(last, ParametersClaim) else (listed, None)
+    *first, last = left or (None,)
+    others, variants = (tuple(first), last) if isinstance(last, VariantsClaim) else (left, None)
     match others:
         case (
             RadiusClaim() | RenderedRadiusClaim() | AbstentionClaim() as outcome,
@@ -180,8 +207,8 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
         case _:
             kinds = ", ".join(claim.kind for claim in listed)
             raise ValueError(
-                "claims must be the outcome, the choice of sigma if any, the image radius, variants if any; got "
-                f"{kinds}"
+                "claims must be the outcome, the choice of sigma if any, the image radius, variants if any, "
+                f"parameters if any; got {kinds}"
             )
     return Claims(
         outcome=_outcome(outcome),
@@ -189,6 +216,7 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
         image_radius=_image_radius(on_image),
         rendered=isinstance(outcome, RenderedRadiusClaim),
         variants=None if variants is None else StatedVariants(**_without(variants, "kind")),
+        parameters=None if parameters is None else StatedParameters(**_without(parameters, "kind")),
     )
 
 
@@ -205,7 +233,14 @@ def _image_radius(claim: ImageRadiusClaim | NoImageRadiusClaim) -> ImageRadius |
 
 
 def _without(
-    stated: Claim | StatedCertificate | StatedAbstention | StatedRouting | ImageRadius | StatedVariants, *names: str
+    stated: Claim
+    | StatedCertificate
+    | StatedAbstention
+    | StatedRouting
+    | ImageRadius
+    | StatedVariants
+    | StatedParameters,
+    *names: str,
 ) -> dict[str, Any]:
     """Returns the other fields by name, their values as they are."""
     return {field.name: getattr(stated, field.name) for field in fields(stated) if field.name not in names}
