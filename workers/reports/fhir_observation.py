@@ -7,6 +7,7 @@ from certrad.models.types.image import ImageRadius
 from certrad.workers.reports import codes, variant_codes
 from certrad.workers.reports.codes import Code
 from certrad.workers.reports.fhir_elements import Element, absent, component, concept, concept_of, number
+from certrad.workers.reports.further_claims import further_claims
 from certrad.workers.reports.image_radius_text import image_radius
 from certrad.workers.reports.noise_space import radius_code, sigma_code
 from certrad.workers.reports.report import Report
@@ -43,6 +44,10 @@ def observation(report: Report, *, subject: Element | None, device: Element, stu
         "component": [
             *_outcome(statement, texts),
             *_variants(statement, texts),
+            *(
+                component(each.name, valueCodeableConcept=concept(each.outcome, each.text))
+                for each in further_claims(statement, texts)
+            ),
             *_settings(statement),
             component(codes.SAMPLES_USED, valueInteger=statement.samples_used),
             component(codes.SCOPE, valueCodeableConcept=concept(codes.SCOPES[statement.scope], texts.scope(statement))),
