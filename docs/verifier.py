@@ -2,7 +2,8 @@
 
 Needs mpmath and cryptography. Class, probability bounds and radius are recomputed from the labels, in 30 digits; the
 labels themselves can only be checked by drawing them again (`certrad verify --replay`), the rest by the signature.
---key: a public key of the issuer in hexadecimal, or its saved /.well-known/certrad-keys. Exit code 0: nothing refused.
+--key: a public key of the issuer in hexadecimal, or its saved /.well-known/certrad-keys. --calibration: the file of the
+calibration of a prediction set, GET /calibrations/ID as canonical JSON. Exit code 0: nothing refused.
 """
 
 import argparse
@@ -12,9 +13,11 @@ import re
 import sys
 from collections import Counter
 from decimal import Decimal
+from fractions import Fraction
 from hashlib import sha256
 from itertools import islice, takewhile
 from pathlib import Path
+from statistics import NormalDist
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -50,7 +53,10 @@ KINDS |= {"window/1": "kind window", "jpeg/1": "encoder kind quality", "bits/1":
 KINDS |= {"fixed": "centre kind width", "preset": "kind preset", "shift/1": "down kind right"}
 KINDS |= {"region/1": KINDS["shift/1"], "row": "estimation input_sha256 key p_a_lower p_b_upper radius rendering"}
 KINDS["variants/1"] = "asked_radius class_index counterexample held kind lists n radius rows rule text"
-CLAIMS = r"(%s|abstention/1)(( selected_sigma/1)? (no_)?image_radius/1| (no_)?image_radius/1 variants/1) "
+KINDS["prediction_set/1"] = "beta calibration calibration_sha256 classes delta images kind misses_at_most n per_class"
+KINDS["prediction_set/1"] += " poisoned_at_most quantiles radius single_class single_up_to text thresholds"
+CLAIMS = r"(%s|abstention/1)( selected_sigma/1 (no_)?image_radius/1| (no_)?image_radius/1( variants/1)?"
+CLAIMS += "( prediction_set/1)?) "
 PARTS = r"image_tower/1( image_adapter/1)? (bank/1|(template/1|prompt/1)( zero_shot/1)?)"
 ADAPTER = r"[a-z0-9][a-z0-9._-]{0,63}-([0-9a-f]{16}) \1[0-9a-f]{48}"  # an id ends with the first digits of its SHA-256
 FORMS = CLAIMS % "l2_radius/1" + PARTS, CLAIMS % "l2_rendered_radius/1" + "noisy_image/1 " + PARTS
@@ -67,7 +73,7 @@ canonical = lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"
 counts_of = lambda part: [integer(count) for count in (*part["per_class"], part["invalid"])]
 digest_of = lambda facts: sha256(canonical(facts)).hexdigest()
 spell = lambda facts: " ".join(sorted(facts))
-ln_beta = lambda a, b: mp.loggamma(a) + mp.loggamma(b) - mp.loggamma(a + b)
+ln_beta = lambda a, b, mp=mp: mp.loggamma(a) + mp.loggamma(b) - mp.loggamma(a + b)
 quantile = lambda p: mp.sqrt(2) * mp.erfinv(2 * p - 1)
 radius_of = lambda sigma, a, b: max(sigma / 2 * (quantile(a) - quantile(b)), 0) if 0 < a < 1 and 0 < b < 1 else 0
 spelled = lambda value: format(Decimal(repr(value)), "f")  # a double, as documents write it
@@ -134,15 +140,15 @@ def draw(part):
     return labels, level[0].hex()
 
 
-def beta_below(a, b, x):
+def beta_below(a, b, x, mp=mp):
     """I_x(a, b), the regularised incomplete beta function: its continued fraction (DLMF 8.17.22) from the end."""
     if x > a / (a + b):
-        return 1 - beta_below(b, a, 1 - x)
-    rest = mpf(1)
+        return 1 - beta_below(b, a, 1 - x, mp)
+    rest = mp.mpf(1)
     for m in range(int(30 + 2 * mp.sqrt(a + b)), 0, -1):
         rest = 1 - (a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)) / rest
         rest = 1 + m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)) / rest
-    return mp.exp(a * mp.log(x) + b * mp.log1p(-x) - ln_beta(a, b)) / (a - a * (a + b) * x / (a + 1) / rest)
+    return mp.exp(a * mp.log(x) + b * mp.log1p(-x) - ln_beta(a, b, mp)) / (a - a * (a + b) * x / (a + 1) / rest)
 
 
 def ln_m(s, n, p):
@@ -269,6 +275,75 @@ def minimum_rule(doc, claim, index, share_a, share_b):
     yield found == [str(index), held, rows[least]["radius"], None if held else str(least)]
 
 
+def may_need(t, q, n, n_test, ratio):
+    """Whether P(attacked count < t) <= 1.1 P(clean count < q) + 0.0005 for every share, so that a set may need t.
+
+    Both sides fall with the share: intervals are halved, in doubles, until the left side at the lower end is below the
+    right side at the upper one. Where the margin is smallest, it is computed again in 30 digits.
+    """
+    below = lambda k, n, w, mp: 0 if w >= 1 else 1 if k > n or w <= 0 else beta_below(n - k + 1, k, 1 - w, mp)
+    allowed = lambda w, mp=fp: mp.mpf("1.1") * below(q, n, w, mp) + mp.mpf("0.0005")
+
+    def missed(w, mp=fp, z=NormalDist().inv_cdf):
+        eta = mp.mpf("1e-6")
+        return below(t, n_test, mp.ncdf(z(w - eta) - mp.mpf(ratio)) - eta if w > 1e-6 else 0, mp)
+
+    if t <= 0 or not 0 < q <= n or t > n_test:
+        return t <= 0
+    intervals, smallest = [(0.0, 1.0)], (2, 0)
+    for low, high in intervals:  # it grows
+        smallest = min(smallest, (allowed(high) - missed(high), high))
+        if smallest[0] < -1e-8 or len(intervals) > 20_000:
+            return False
+        if missed(low) > allowed(high) + 1e-8:
+            intervals += [(low, (low + high) / 2), ((low + high) / 2, high)]
+    w = mpf(smallest[1])
+    return allowed(w, mp) - missed(w, mp, quantile) >= -1e-8
+
+
+def prediction_set(doc, claim):
+    """Whether the set follows from the counts and from the quantiles, that of a calibration if there is one."""
+    counts, n_test, sigma = counts_of(doc["estimation"])[:-1], sum(counts_of(doc["estimation"])), doc["params"]["sigma"]
+    images, quantiles, needed = ([integer(x) for x in claim[name]] for name in ("images", "quantiles", "thresholds"))
+    n, poisoned, level = integer(claim["n"]), integer(claim["poisoned_at_most"]), clean_level(claim)
+    ranks = [max(0, math.floor(level * (m + 1)) - poisoned) for m in images]
+    yield len(counts) == len(images) == len(quantiles) == len(needed) and number(claim["radius"]) >= 0 < level < 1
+    yield all(0 <= q <= n and (rank or not q) for q, rank in zip(quantiles, ranks, strict=True))
+    yield claim["per_class"] or len({*zip(images, quantiles, needed, strict=True)}) == 1
+    fits = lambda t, q, radius: may_need(t, q, n, n_test, mpf(number(radius)) / number(sigma))
+    yield all(fits(t, q, claim["radius"]) for t, q in {*zip(needed, quantiles, strict=True)})
+    yield claim["classes"] == [str(k) for k, t in enumerate(needed) if counts[k] >= t]
+    single, up_to = claim["single_class"], claim["single_up_to"]
+    yield (single is None) == (up_to is None) and (not up_to or not Fraction(up_to) * 100 % 1)
+    others = [k for k in range(len(counts)) if single not in (None, str(k))]
+    yield all(fits(counts[k] + 1, quantiles[k], up_to) for k in others) and claim["delta"] == "0.05"
+    misses = min((number(claim["misses_at_most"]) - mpf("0.0005")) / mpf("1.1"), mpf(1))
+    worst = {(rank, m + 1 - rank) for m, rank in zip(images, ranks, strict=True) if rank}
+    yield all(0 < misses and (misses == 1 or beta_below(*each, misses) >= mpf("0.95") - TIE) for each in worst)
+
+
+def clean_level(claim):
+    return (Fraction(claim["beta"]) - Fraction("0.0005")) / Fraction("1.1")
+
+
+def calibrated(doc, claim, raw):
+    """Whether the calibration in a file is the one that a claim names, and is of this classifier and these quantiles."""
+    card, seal = json.loads(raw), json.loads(raw)["signature"]
+    holder, level, spent = bytes.fromhex(seal["public_key"]), clean_level(claim), integer(claim["poisoned_at_most"])
+    Ed25519PublicKey.from_public_bytes(holder).verify(bytes.fromhex(seal["value"]), canonical({**card, "signature": None}))
+    yield claim["calibration_sha256"] == sha256(raw).hexdigest() and canonical(card) == raw
+    yield claim["calibration"] == f"{card['name']}-{claim['calibration_sha256'][:16]}"
+    yield all(card[name] == claim[name] for name in ("n", "per_class", "poisoned_at_most"))
+    yield card["class_names"] == doc["classifier"]["class_names"] and card["sigma"] == doc["params"]["sigma"]
+    yield all(card[name] == doc["noise"][name] for name in ("law", "classifier_sha256"))
+    counts = [[integer(count) for count in of_class] for of_class in card["counts"]]
+    groups = [sorted(x) for x in (counts if card["per_class"] else [sum(counts, [])] * len(counts))]
+    places = [max(0, math.floor(level * (len(group) + 1)) - spent) for group in groups]
+    yield claim["images"] == [str(len(group)) for group in groups]
+    found = [group[place - 1] if place else 0 for group, place in zip(groups, places, strict=True)]
+    yield claim["quantiles"] == [str(q) for q in found]
+
+
 def noise_space(doc, image):
     """With noise on the rendered image: its radius in the image's units, and eta >= the noise's total variation."""
     claim, on_image, settings = doc["claims"][0], doc["claims"][-1], (routing_of(doc) or {}).get("settings", {})
@@ -282,7 +357,7 @@ def noise_space(doc, image):
     yield mp.fprod(integer(image[name]) for name in SHAPE) * (drawn + 2 * u * (2.4 * s + 510)) <= UNIT
 
 
-def checks(doc, raw, published, sets):
+def checks(doc, raw, published, sets, card):
     claim, params, decision, every_part = doc["claims"][0], doc["params"], doc["decision"], doc["classifier"]["parts"]
     _, text, *tuned = (part for part in every_part if part["kind"] not in BESIDES)
     noisy, computing = of_kind(every_part, "noisy_image/1"), "(backbone|card|adapter)_sha256|dtype"
@@ -313,6 +388,9 @@ def checks(doc, raw, published, sets):
     chosen["sigma"] = routing["settings"] if routing else params["sigma"]
     if variants := of_kind(doc["claims"], "variants/1"):
         chosen["variants"] = {"lists": variants["lists"], "n": variants["n"], "radius": variants["asked_radius"]}
+    if of_set := of_kind(doc["claims"], "prediction_set/1"):
+        names_of = {"sha256": "calibration_sha256"} | {name: name for name in ("beta", "calibration", "radius")}
+        chosen["prediction_set"] = {name: of_set[field] for name, field in names_of.items()}
     digests = noise["classifier_sha256"], noise["settings_sha256"]
     right = digests == (digest_of({**parts, "law": noise["law"]}), digest_of(chosen))
     yield "settings", right, "the classifier or the settings in the noise key are others"
@@ -384,23 +462,29 @@ def checks(doc, raw, published, sets):
     if variants:
         right = all(minimum_rule(doc, variants, index if certified else None, share["p_a"], share["p_b"]))
         yield "variants", right, "one is missing or is another, or the claim does not follow by the minimum rule"
+    if of_set:
+        yield "prediction_set", all(prediction_set(doc, of_set)), "the set does not follow from counts and quantiles"
+        right = all(calibrated(doc, of_set, card)) if card else None
+        yield "calibration", right, "it is another one" if card else "no calibration was given"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--key", type=Path)
+    parser.add_argument("--calibration", type=Path)
     options, refused = parser.parse_args(), 0
     raw, published = options.file.read_bytes(), (options.key.read_text() or "nothing") if options.key else ""
+    card = options.calibration.read_bytes() if options.calibration else b""
     try:
         routes = routing_of(doc := json.loads(raw)) or {"outcomes": []}
         if len(raw) > 8 << 20 or len(routes["outcomes"]) > 9:
             raise ValueError("it is longer than any certificate")
         parts = doc["estimation"], routes.get("estimation"), *(route["estimation"] for route in routes["outcomes"])
-        for name, holds, why in checks(doc, raw, published, [(part, *draw(part)) for part in parts if part]):
+        for name, holds, why in checks(doc, raw, published, [(part, *draw(part)) for part in parts if part], card):
             print(f"ok       {name}" if holds else f"{'skipped ' if holds is None else 'REFUSED '} {name}: {why}")
             refused += holds is not None and not holds
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, InvalidSignature, LookupError, RecursionError, TypeError, ValueError) as error:
         print(f"REFUSED  form: {type(error).__name__}: {error}")
         refused += 1
     print(("NOT VALID" if refused else "valid") + ("" if published else "; issuer not checked"))

@@ -14,6 +14,7 @@ from certrad.app.cli.saved_results import save
 from certrad.app.cli.service import add_json, add_local, add_url, with_private_service, with_service
 from certrad.app.cli.study import add_study, certify_study
 from certrad.models.types import Bound, Region, SmoothingParams
+from certrad.models.types.calibration import BETA_RANGE, SET_RATIO_MAX
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_MAX
 from certrad.models.types.variants import VARIANT_RADIUS_MAX
@@ -48,6 +49,9 @@ FIELDS: Final = (
     "variants",
     "variant_radius",
     "variant_n",
+    "prediction_set",
+    "beta",
+    "prediction_radius",
     "priority",
     "deadline",
     "reference",
@@ -83,6 +87,7 @@ def add_arguments(parser: Parser) -> None:
     most = VARIANT_RADIUS_MAX * SIGMA_RANGE[1]
     parser.option("--variant-radius", number(0, most), words, without="0: the class only")
     parser.option("--variant-n", integer(N0_MIN, N_MAX), "samples of each variant", without="as few as can show it")
+    _add_prediction_set(parser)
     priority = choice("normal", "urgent")
     parser.option("--priority", priority, "priority; urgent goes before every normal job", without="normal")
     parser.option(
@@ -91,6 +96,18 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--reference", text("TEXT"), "note of your own, kept in the job and nowhere else")
     parser.option("--callback", text("URL"), "address that the service calls when the job has ended")
     parser.check(_rules)
+
+
+def _add_prediction_set(parser: Parser) -> None:
+    words = "calibration, of GET /calibrations: list the classes that miss the correct one at most as often as --beta"
+    parser.option("--prediction-set", text("ID"), words, without="none")
+    parser.option(
+        "--beta", number(*BETA_RANGE), "share of images whose list may miss the class", without="the calibration's"
+    )
+    most = SET_RATIO_MAX * SIGMA_RANGE[1]
+    parser.option(
+        "--prediction-radius", number(0, most), "L2 norm of the changes that the list allows for, at most 4 sigma"
+    )
 
 
 def _add_classifier(parser: Parser) -> None:

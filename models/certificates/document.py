@@ -6,6 +6,11 @@ from typing import Any
 
 from certrad.models.certificates.facts import Facts
 from certrad.models.certificates.labels import merkle_root, run_lengths
+from certrad.models.certificates.prediction_sets import (
+    StatedPredictionSet,
+    prediction_set_result,
+    state_prediction_set,
+)
 from certrad.models.certificates.schemas import schema_3
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariants
 from certrad.models.certificates.statement import (
@@ -86,6 +91,7 @@ def state(facts: Facts) -> Statement:
         estimation=_transcript(evidence.labels, evidence.estimation),
         routing=_routing(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
         variants=_variants(facts),
+        prediction_set=_prediction_set(facts),
         samples_used=evidence.samples_used,
         subject=facts.subject,
         radius_in_image_units=_image_radius(facts),
@@ -108,6 +114,7 @@ def certification_result(
     """
     request, evidence = facts.request, facts.evidence
     spec, params, outcome, variants = request.classifier, request.params, evidence.outcome, _variants(facts)
+    of_set = _prediction_set(facts)
     common: dict[str, Any] = {
         "scope": spec.scope,
         "scope_text": scope_text(facts.classifier),
@@ -130,6 +137,7 @@ def certification_result(
         "radius_in_image_units": _image_radius(facts),
         "routing": _routing_summary(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
         "variants": None if variants is None else variants_result(variants, spec.class_names, facts.subject.window),
+        "prediction_set": None if of_set is None else prediction_set_result(of_set, spec.class_names),
         "warnings": tuple(warnings),
         "window": facts.subject.window,
         "provenance": Provenance(
@@ -178,6 +186,13 @@ def _variants(facts: Facts) -> StatedVariants | None:
         return None
     shown = ShownImage(window=facts.subject.window, radius=_image_radius(facts))
     return state_variants(asked, found, request.classifier.class_names, request.params.alpha, shown)
+
+
+def _prediction_set(facts: Facts) -> StatedPredictionSet | None:
+    asked, found = facts.request.prediction_set, facts.prediction_set
+    if asked is None or found is None:
+        return None
+    return state_prediction_set(asked, found, facts.request.classifier.class_names)
 
 
 def _image_radius(facts: Facts) -> ImageRadius | NoImageRadius:

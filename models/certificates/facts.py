@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from certrad.models.types import CertifyRequest
+from certrad.models.types.calibration import PredictionSetEvidence
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageRecord, ImageScale
@@ -23,6 +24,7 @@ class Facts:
         noise: What the noise can be drawn again from.
         software: Name -> version of what computed it, with the digest of the code.
         variants: The samples of other renderings of the file; None where none were asked for.
+        prediction_set: The prediction set; None where none was asked for.
     """
 
     request: CertifyRequest
@@ -33,6 +35,7 @@ class Facts:
     noise: NoiseIdentity
     software: Mapping[str, str]
     variants: VariantsEvidence | None = None
+    prediction_set: PredictionSetEvidence | None = None
 
 
 def build_facts(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from certrad.models.certificates import checks, image_checks, routed_checks, variant_checks
+from certrad.models.certificates import checks, image_checks, routed_checks, set_checks, variant_checks
 from certrad.models.certificates.envelopes.opening import MAX_ENVELOPE_BYTES, Form, Opened, open_certificate
 from certrad.models.certificates.findings import Check, Skipped
 from certrad.models.certificates.issuer import Issuer, IssuerStatus, ProvenTime, check_issuer
@@ -170,7 +170,7 @@ def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[]
         ValueError: The request is impossible, or counts or labels do not fit it.
     """
     request, routing, noisy = statement.request, statement.routing, statement.classifier.noisy_image
-    variants = statement.variants
+    variants, of_set = statement.variants, statement.prediction_set
     n_classes = len(request.classifier.class_names)
     drawn = [statement.estimation, *(row.estimation for row in (variants.rows if variants else ()))]
     if {len(statement.selection.per_class), *(len(samples.per_class) for samples in drawn)} != {n_classes}:
@@ -187,6 +187,7 @@ def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[]
         **({} if noisy is None else {"noise_space": partial(image_checks.noise_space, statement, noisy)}),
         "image_units": partial(image_checks.image_units, statement),
         **({} if variants is None else _of_variants(statement, variants)),
+        **({} if of_set is None else {"prediction_set": partial(set_checks.prediction_set, statement, of_set)}),
     }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
+from certrad.models.types.calibration import SET_RATIO_MAX, PredictionSetRequest
 from certrad.models.types.cards import check_classes
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.routing import SigmaRouting
@@ -204,6 +205,7 @@ class CertifyRequest:
         noise_space: Whether noise is added to the model input, or to the rendered image that it is made of. Sigma and
             all radii are those of that image, with pixels in [0, 1].
         variants: Renderings of the same file that the certificate is to cover too; None for none.
+        prediction_set: The prediction set that the certificate is to state; None for none.
         kind: Tells requests apart in JSON.
     """
 
@@ -217,6 +219,7 @@ class CertifyRequest:
     window: RequestedWindow = field(default_factory=FileWindow)
     noise_space: NoiseSpace = DEFAULT_NOISE_SPACE
     variants: VariantsRequest | None = None
+    prediction_set: PredictionSetRequest | None = None
     kind: Literal["certify"] = "certify"
 
     def __post_init__(self) -> None:
@@ -231,6 +234,8 @@ class CertifyRequest:
                 self._check_auto()
         if self.variants is not None:
             self._check_variants()
+        if self.prediction_set is not None:
+            self._check_prediction_set(self.prediction_set)
 
     @property
     def samples_max(self) -> int:
@@ -266,6 +271,21 @@ class CertifyRequest:
             raise ValueError("variants need a fixed n, got target_radius")
         if self.noise_space != "model_input":
             raise ValueError("variants need noise on the model input, got noise_space=image")
+
+    def _check_prediction_set(self, asked: PredictionSetRequest) -> None:
+        """Refuses what a calibration does not cover: counts are binomial for a fixed n, sigma and classifier only."""
+        if isinstance(self.classifier.adaptation, ZeroShotAdaptation):
+            raise ValueError(
+                "a prediction set needs a prompt that does not depend on the image, got zero-shot adaptation"
+            )
+        if isinstance(self.sigma, AutoSigma):
+            raise ValueError("a prediction set needs a fixed sigma, got auto")
+        if self.params.target_radius is not None:
+            raise ValueError("a prediction set needs a fixed n, got target_radius")
+        if self.noise_space != "model_input":
+            raise ValueError("a prediction set needs noise on the model input, got noise_space=image")
+        if asked.radius > SET_RATIO_MAX * self.sigma.sigma:
+            raise ValueError(f"prediction_radius must be at most {SET_RATIO_MAX:g} sigma, got {asked.radius!r}")
 
     def _check_auto(self) -> None:
         if isinstance(self.classifier.adaptation, ZeroShotAdaptation):

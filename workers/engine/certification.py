@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -33,6 +33,7 @@ from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.disagreement import report_redone
 from certrad.workers.engine.job_setup import LabellingSetup, SetupFactory
 from certrad.workers.engine.ledger import JobEndedError, LedgerEntry, RedisLedger
+from certrad.workers.engine.prediction_sets import job_calibration, prediction_set_of
 from certrad.workers.engine.progress import SamplingProgress
 from certrad.workers.engine.result_warnings import result_warnings
 from certrad.workers.engine.runtime import Runtime
@@ -102,10 +103,13 @@ class Certification:
         entry = ledger.fixed() or ledger.fix(self._propose())
         setup = self._setup_factory.prepare(entry)
         selected_at = time.monotonic()
+        calibration = job_calibration(self.input, setup, self.runtime)
         evidence = self._estimate(setup)
         variants = self._sample_variants(evidence, setup)
         timing = {"select_s": selected_at - self.began, "estimate_s": time.monotonic() - selected_at}
-        self._hand_over(self._facts(evidence, setup, variants), setup.model.card, timing)
+        facts = self._facts(evidence, setup, variants)
+        facts = replace(facts, prediction_set=prediction_set_of(facts.request, evidence, calibration))
+        self._hand_over(facts, setup.model.card, timing)
         self._add_figures(evidence, setup, variants)
         self._enter("finishing")
         estimation, samples = timing["estimate_s"], self.share.samples + (0 if variants is None else variants.samples)

@@ -7,6 +7,7 @@ verified for years. A reader refuses a kind that it does not know.
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from certrad.models.certificates.prediction_sets import StatedPredictionSet
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariant, StatedVariants
 from certrad.models.certificates.statement import (
     SelectorShares,
@@ -109,8 +110,15 @@ class VariantsClaim:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionSetClaim(StatedPredictionSet):
+    """A list of classes that misses the correct one at most as often as promised; see `StatedPredictionSet`."""
+
+    kind: Literal["prediction_set/1"] = "prediction_set/1"
+
+
 Outcome = RadiusClaim | RenderedRadiusClaim | AbstentionClaim
-Claim = Outcome | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim | VariantsClaim
+Claim = Outcome | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim | VariantsClaim | PredictionSetClaim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +131,7 @@ class Claims:
         image_radius: The radius on the image that was sent, or why there is none.
         rendered: Whether the radius of the outcome is one on the rendered image. An abstention has none.
         variants: Other renderings of the file that have the class too; None where none were asked for.
+        prediction_set: A list of classes with a promised share of misses; None where none was asked for.
     """
 
     outcome: StatedCertificate | StatedAbstention
@@ -130,6 +139,7 @@ class Claims:
     image_radius: ImageRadius | NoImageRadius
     rendered: bool = False
     variants: StatedVariants | None = None
+    prediction_set: StatedPredictionSet | None = None
 
 
 def write_claims(claims: Claims) -> tuple[Claim, ...]:
@@ -151,7 +161,8 @@ def write_claims(claims: Claims) -> tuple[Claim, ...]:
             on_image = NoImageRadiusClaim(reason=reason)
     routing = () if claims.routing is None else (SigmaClaim(**_without(claims.routing)),)
     variants = () if claims.variants is None else (VariantsClaim(**_without(claims.variants)),)
-    return (outcome, *routing, on_image, *variants)
+    of_set = () if claims.prediction_set is None else (PredictionSetClaim(**_without(claims.prediction_set)),)
+    return (outcome, *routing, on_image, *variants, *of_set)
 
 
 def read_claims(listed: tuple[Claim, ...]) -> Claims:
@@ -163,8 +174,9 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
     Raises:
         ValueError: A claim is missing, is there twice, or is not in its place.
     """
-    *first, last = listed or (None,)
-    others, variants = (tuple(first), last) if isinstance(last, VariantsClaim) else (listed, None)
+    of_set = listed[-1] if listed and isinstance(listed[-1], PredictionSetClaim) else None
+    *first, last = (listed if of_set is None else listed[:-1]) or (None,)
+    others, variants = (tuple(first), last) if isinstance(last, VariantsClaim) else ((*first, last), None)
     match others:
         case (
             RadiusClaim() | RenderedRadiusClaim() | AbstentionClaim() as outcome,
@@ -180,8 +192,8 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
         case _:
             kinds = ", ".join(claim.kind for claim in listed)
             raise ValueError(
-                "claims must be the outcome, the choice of sigma if any, the image radius, variants if any; got "
-                f"{kinds}"
+                "claims must be the outcome, the choice of sigma if any, the image radius, variants if any, a "
+                f"prediction set if any; got {kinds}"
             )
     return Claims(
         outcome=_outcome(outcome),
@@ -189,6 +201,7 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
         image_radius=_image_radius(on_image),
         rendered=isinstance(outcome, RenderedRadiusClaim),
         variants=None if variants is None else StatedVariants(**_without(variants, "kind")),
+        prediction_set=None if of_set is None else StatedPredictionSet(**_without(of_set, "kind")),
     )
 
 
@@ -205,7 +218,14 @@ def _image_radius(claim: ImageRadiusClaim | NoImageRadiusClaim) -> ImageRadius |
 
 
 def _without(
-    stated: Claim | StatedCertificate | StatedAbstention | StatedRouting | ImageRadius | StatedVariants, *names: str
+    stated: Claim
+    | StatedCertificate
+    | StatedAbstention
+    | StatedRouting
+    | ImageRadius
+    | StatedVariants
+    | StatedPredictionSet,
+    *names: str,
 ) -> dict[str, Any]:
     """Returns the other fields by name, their values as they are."""
     return {field.name: getattr(stated, field.name) for field in fields(stated) if field.name not in names}
