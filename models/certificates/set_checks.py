@@ -141,7 +141,7 @@ def _transfer(statement: Statement, claim: StatedPredictionSet, quantile: int, r
     return Transfer(
         quantile=quantile,
         n=claim.n,
-        n_test=statement.estimation.total,
+        n_test=sum(statement.estimation.per_class) + statement.estimation.invalid,
         ratio=Fraction(repr(radius)) / Fraction(repr(statement.params.sigma)),
     )
 

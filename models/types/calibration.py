@@ -6,7 +6,6 @@ from typing import Final, Literal
 
 from certrad.models.types.smoothing import N_MAX, NoiseLaw, check_sigma
 from certrad.models.types.tuned_on import EpochDigests
-from certrad.models.types.tuning import PROMPT_NAME
 
 BETA_RANGE: Final = (0.001, 0.5)
 SET_DECIMALS: Final = 4
@@ -15,6 +14,7 @@ SET_RATIO_MAX: Final = 4.0
 DELTA: Final = 0.05
 """Probability that the calibration set is a worse one than a document says."""
 SITE_MAX: Final = 200
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -89,8 +89,8 @@ class CalibrationCard:
     signature: CalibrationSignature | None = None
 
     def __post_init__(self) -> None:
-        if not PROMPT_NAME.fullmatch(self.name):
-            raise ValueError(f"the name of a calibration must match {PROMPT_NAME.pattern}, got {self.name!r:.80}")
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"the name of a calibration must match {_NAME.pattern}, got {self.name!r:.80}")
         if not (self.site.isprintable() and len(self.site) <= SITE_MAX and _DATE.fullmatch(self.made)):
             raise ValueError(f"site must be at most {SITE_MAX} printable characters, and made a day such as 2026-05-01")
         for name in ("classifier_sha256", "labels_sha256"):
@@ -244,7 +244,7 @@ def is_calibration_id(given: str, sha256: str) -> bool:
         sha256: SHA-256 of the file.
     """
     name = given.rpartition("-")[0]
-    return bool(PROMPT_NAME.fullmatch(name) and _SHA256.fullmatch(sha256)) and given == calibration_id(name, sha256)
+    return bool(_NAME.fullmatch(name) and _SHA256.fullmatch(sha256)) and given == calibration_id(name, sha256)
 
 
 def check_beta(beta: float) -> None:

@@ -169,6 +169,8 @@ def _of_stamp(opened: Opened, stamp: ProvenTime) -> Check:
 def _not_asked(verification: Verification, options: Namespace) -> Iterator[Skipped]:
     """Returns the checks that the image and the model would allow, and that nobody asked for."""
     made = {each.name for each in verification.checks}
+    if options.calibration is None and "prediction_set" in made:
+        yield Skipped("calibration", "no `--calibration` was given")
     if "image" not in made:
         yield Skipped("image", "no `--image` was given")
     for name, option in (("replay", "--replay"), ("fresh", "--fresh")):
