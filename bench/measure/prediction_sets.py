@@ -33,7 +33,7 @@ from certrad.models.classifier import VisionLanguageClassifier
 from certrad.models.randomness import seeded
 from certrad.models.shipped import shipped_tasks
 from certrad.models.smoothing import Noise, NoisySampler, Stream, count
-from certrad.models.smoothing.sampling import label_batches
+from certrad.models.smoothing.labelling import label_batches
 from certrad.models.types.pixels import WHITE
 
 _SECRET: Final = b"python -m certrad.bench prediction-sets"

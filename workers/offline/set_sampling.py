@@ -20,7 +20,7 @@ from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.store import PromptStore
 from certrad.models.smoothing import Noise, NoisySampler, Stream
 from certrad.models.smoothing.device import default_batch_size, noise_law
-from certrad.models.smoothing.sampling import label_batches
+from certrad.models.smoothing.labelling import label_batches
 from certrad.models.types import (
     BackboneCard,
     CertifyRequest,
