@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from certrad.app.api.problems import InvalidRequest
 from certrad.app.api.requested_parameters import requested_parameters
+from certrad.app.api.requested_set import requested_set
 from certrad.app.api.requested_variants import requested_variants
 from certrad.app.api.schemas.certify import CertifyForm
 from certrad.app.settings import ApiSettings
@@ -51,7 +52,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
 
     Raises:
         Rejected: unknown_task, unknown_backbone, unknown_prompt, prompt_mismatch, adapter_not_found, adapter_mismatch,
-            unknown_window, invalid_request.
+            unknown_window, calibration_not_found, calibration_mismatch, invalid_request.
     """
     if form.backbone is not None and form.backbone not in (backbones := catalogue.backbones()):
         raise _unknown("backbone", backbones)
@@ -95,7 +96,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
         parameter_sigma=requested_parameters(form, adaptation),
     )
     _check_enough_samples(request)
-    return request
+    return replace(request, prediction_set=requested_set(form, request, catalogue.calibrations))
 
 
 def _check_enough_samples(request: CertifyRequest) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
+from certrad.models.types.calibration import SET_RATIO_MAX, PredictionSetRequest
 from certrad.models.types.cards import check_classes
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.parameters import ParameterSigma
@@ -206,6 +207,7 @@ class CertifyRequest:
             all radii are those of that image, with pixels in [0, 1].
         variants: Renderings of the same file that the certificate is to cover too; None for none.
         parameter_sigma: Noise on the window, under which the class is to hold too; None for none.
+        prediction_set: The prediction set that the certificate is to state; None for none.
         kind: Tells requests apart in JSON.
     """
 
@@ -220,6 +222,7 @@ class CertifyRequest:
     noise_space: NoiseSpace = DEFAULT_NOISE_SPACE
     variants: VariantsRequest | None = None
     parameter_sigma: ParameterSigma | None = None
+    prediction_set: PredictionSetRequest | None = None
     kind: Literal["certify"] = "certify"
 
     def __post_init__(self) -> None:
@@ -238,6 +241,9 @@ class CertifyRequest:
             self._check_plain("noise on the window")
             if self.variants is not None:
                 raise ValueError("noise on the window must not be asked for together with variants")
+        if self.prediction_set is not None:
+            self._check_plain("a prediction set")
+            self._check_set_radius(self.prediction_set)
 
     @property
     def samples_max(self) -> int:
@@ -273,6 +279,11 @@ class CertifyRequest:
             raise ValueError(f"{what} needs a fixed n, got target_radius")
         if self.noise_space != "model_input":
             raise ValueError(f"{what} needs noise on the model input, got noise_space=image")
+
+    def _check_set_radius(self, asked: PredictionSetRequest) -> None:
+        """Refuses a radius at which every threshold is 0."""
+        if asked.radius > SET_RATIO_MAX * self.sigma.largest:
+            raise ValueError(f"prediction_radius must be at most {SET_RATIO_MAX:g} sigma, got {asked.radius!r}")
 
     def _check_auto(self) -> None:
         if isinstance(self.classifier.adaptation, ZeroShotAdaptation):

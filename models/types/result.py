@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from certrad.models.types.applied_window import AppliedWindow
+from certrad.models.types.calibration import PredictionSetResult
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
 from certrad.models.types.image import ImageRadius, ImageWarning, NoImageRadius
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
@@ -144,6 +145,7 @@ class ResultFacts:
         routing: The automatic choice of sigma, None for a sigma of the sender's.
         variants: What other renderings of the same file show; None where none were asked for.
         parameters: What noise on the window shows; None where none was asked for.
+        prediction_set: A list of classes with a promised share of misses; None where none was asked for.
         warnings: What the reader must know before the radius.
         window: The window that was applied to the image; None where an earlier release decoded it.
         provenance: What computed it.
@@ -199,6 +201,10 @@ class ResultFacts:
     )
     parameters: ParametersResult | None = field(
         default=None, metadata=_doc("only with `parameter_sigma`: what noise on the window shows of the class")
+    )
+    prediction_set: PredictionSetResult | None = field(
+        default=None,
+        metadata=_doc("only with `prediction_set`: the classes of a list that misses at most a promised share"),
     )
     provenance: Provenance
     timing: dict[str, float] = field(metadata=_doc("seconds of this run"))

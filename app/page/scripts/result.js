@@ -9,6 +9,7 @@ import { downloads } from "./downloads.js";
 import { example } from "./example.js";
 import { count, floored, percent, radius, REASONS, SCOPES, spaced } from "./format.js";
 import { certificateDocument, factTable, seenImage, warningList } from "./parts.js";
+import { predictionSet } from "./prediction_set.js";
 import { problemMessage } from "./problem.js";
 import { lacking, may } from "./session.js";
 import { parameters } from "./parameters.js";
@@ -71,6 +72,7 @@ function frame(job, kind, ...text) {
   if (kind === "certified" && reads) main.append(example(job));
   if (result.variants) main.append(variants(job));
   if (result.parameters) main.append(parameters(result));
+  if (result.prediction_set) main.append(predictionSet(result));
   main.append(
     h("div.pair",
       h("section.card", h("h2", "Votes"), h("p.lead.small", `Class of each of ${count(result.n)} noisy samples at σ = ${result.sigma}.`), bars.element,
