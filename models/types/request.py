@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, get_args
 
 from certrad.models.types.cards import check_classes
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
+from certrad.models.types.rejection import UNLIKE, known_classes, rejection_index
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.smoothing import DEFAULT_SIGMA, SamplingParams, Scope, check_sigma
 from certrad.models.types.variants import VariantsRequest
@@ -66,7 +67,7 @@ class ClassifierSpec:
     Attributes:
         backbone: Id of a backbone card.
         prompt: `template`, or the id of a prompt checkpoint.
-        class_names: The names of the 2 to 1000 classes, in order.
+        class_names: The names of the 2 to 1000 classes, in order; with the extra class of a bank, `UNLIKE` behind them.
         template: Hand-written template with one `{}`; also the initial context of zero-shot adaptation. Always the bare
             `{}` with a learned prompt, so that one classifier has one description, and with it one noise key.
         adaptation: How the prompt is adapted, None for not at all.
@@ -81,12 +82,19 @@ class ClassifierSpec:
     adapter: str | None = field(default=None, metadata=ABSENT_IF_NONE)
 
     def __post_init__(self) -> None:
-        check_classes(self.class_names, self.template)
+        check_classes(known_classes(self.class_names), self.template)
+        if self.rejection_index is not None and not isinstance(self.adaptation, GatedAdaptation):
+            raise ValueError(f"only a bank has the extra class {UNLIKE!r}, got adaptation {self.adaptation!r}")
 
     @property
     def scope(self) -> Scope:
         """Returns the scope of the certificate: it covers a prompt tuned on the image itself only as frozen."""
         return "frozen_prompt" if isinstance(self.adaptation, ZeroShotAdaptation) else "input_independent"
+
+    @property
+    def rejection_index(self) -> int | None:
+        """Returns the place of the extra class among the names; None where the classifier has none."""
+        return rejection_index(self.class_names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +239,8 @@ class CertifyRequest:
                 self._check_auto()
         if self.variants is not None:
             self._check_variants()
+        if self.noise_space != "model_input" and self.classifier.rejection_index is not None:
+            raise ValueError("the threshold of an extra class is set for noise on the model input only")
 
     @property
     def samples_max(self) -> int:

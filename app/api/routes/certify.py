@@ -43,6 +43,7 @@ _FORM: Final = CertifyForm.model_json_schema()
         "unknown_prompt",
         "unknown_window",
         "prompt_mismatch",
+        "sigma_not_tuned",
         "adapter_not_found",
         "adapter_mismatch",
         "empty_image",
