@@ -46,6 +46,7 @@ from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageScale
 from certrad.models.types.noise_space import NoiseSpace, NoisyImage
+from certrad.models.types.rejection import with_unlike
 from certrad.models.types.renderings import Rendering, WindowVariant
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.variant_lists import (
@@ -165,12 +166,15 @@ class Case:
     adapter: str | None = field(default=None, repr=False)  # the image of a case does not depend on it
     noise_space: NoiseSpace = field(default="model_input", repr=False)
     variants: VariantsRequest | None = field(default=None, repr=False)
+    unlike: bool = field(default=False, repr=False)  # whether the last class is the extra one of a bank
     failing: int | None = field(default=None, repr=False)  # the place of a variant that shows another class
 
     @property
     def request(self) -> CertifyRequest:
         """The request it answers."""
         names = tuple(f"class {i}" for i in range(len(self.probabilities)))
+        if self.unlike:
+            names = with_unlike(names[:-1])
         learned = not isinstance(self.adaptation, ZeroShotAdaptation)
         spec = ClassifierSpec(
             backbone="demo",
@@ -356,6 +360,7 @@ def identity(spec: ClassifierSpec, *, block_size: int, noisy: NoisyImage | None 
         adapter_sha256=None if spec.adapter is None else ADAPTER_SHA256,
         adapter_images=None if spec.adapter is None else "recorded",
         noisy_image=noisy,
+        rejection_sha256=None if spec.rejection_index is None else _digest("extra class"),
     )
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from certrad.models.backbones.base import Backbone
-from certrad.models.prompts.bank import Bank
+from certrad.models.classifier import TextHead
+from certrad.models.prompts.bank import Bank, answers
 from certrad.models.prompts.context import ContextVectors, layout, text_features
 from certrad.models.prompts.gate import Gate, mixed_similarities
 from certrad.models.prompts.training.acquisition import AcquisitionRanges, change_acquisition
@@ -166,6 +167,8 @@ def bank_accuracy(
 ) -> float:
     """Returns the share of images of which one noisy copy is classified correctly, to 4 decimals.
 
+    A copy with the extra class of the bank is not classified correctly.
+
     Args:
         backbone: the backbone.
         bank: the bank.
@@ -175,15 +178,13 @@ def bank_accuracy(
         sigma: standard deviation of the noise, in pixels of [0, 1].
         seed: random seed of the noise.
     """
-    generator, gate = seeded(seed, "validation", repr(sigma)), bank.gate.at(sigma)
-    texts = bank.text_features(backbone, class_names).cpu()
+    generator = seeded(seed, "validation", repr(sigma))
+    classifier = TextHead.of_prompt(backbone, answers(bank, class_names), bank).classifier(backbone, sigma)
     correct = 0
     for indices in torch.split(torch.arange(len(images)), _ENCODED_TOGETHER):
         part, truth = images[indices], labels[indices]
         noisy = part + sigma * torch.randn(part.shape, generator=generator)
-        directions = F.normalize(backbone.encode_image(noisy).float().cpu(), dim=-1)
-        similarities = mixed_similarities(directions, texts, gate.weights(directions))
-        correct += int((similarities.argmax(dim=-1) == truth).sum())
+        correct += int((classifier.logits(noisy).argmax(dim=-1).cpu() == truth).sum())
     return round(correct / len(images), 4)
 
 
