@@ -34,7 +34,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option(
         "--rejection",
         number(0.001, 0.01),
-        "add a class for images unlike those that the bank is tuned on, for this share of noisy samples of known images",
+        "add a class for images unlike those the bank is tuned on; the share of noisy known samples that may get it",
         without="no such class",
     )
     add_data_dir(parser)

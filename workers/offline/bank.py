@@ -62,11 +62,7 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
     choice = of_task(task, stores[0], cards.prompts, stores[1], prompt=TEMPLATE_PROMPT, adapter=options.adapter)
     card = cards.backbones[choice.backbone]
     files = files_of_classes(options.images, task)
-    if (
-        options.rejection is not None
-        and sum(min(max(0, len(each) - params.shots), VALIDATION_PER_CLASS) for each in files) < 2 * OTHERS_MIN
-    ):
-        raise Rejected("too_few_images", f"`--rejection` needs {2 * OTHERS_MIN} images of the classes beside the shots")
+    _require_others(files, options)
     device = chosen_device(settings.device)
     backbone = load_encoder(card, choice.adapter, settings, device=device)
     spec = ClassifierSpec(
@@ -120,6 +116,17 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
         tuned_on=TunedOn(keyed=(EpochDigests.of(epoch.secret, input_digests(tuned_on)),)),
         rejection=rejection,
     )
+
+
+def _require_others(files: Sequence[Sequence[Path]], options: Namespace) -> None:
+    """Checks, before anything is decoded, that an extra class has images beside the shots.
+
+    Raises:
+        Rejected: too_few_images.
+    """
+    left = sum(min(max(0, len(of_class) - options.shots), VALIDATION_PER_CLASS) for of_class in files)
+    if options.rejection is not None and left < 2 * OTHERS_MIN:
+        raise Rejected("too_few_images", f"`--rejection` needs {2 * OTHERS_MIN} images beside the shots, got {left}")
 
 
 def _decode(
