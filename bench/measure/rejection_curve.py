@@ -152,10 +152,8 @@ def summarise(answers: Sequence[Answer], n_classes: int) -> list[CurveRow]:
 
 def as_markdown(rows: Sequence[CurveRow]) -> str:
     """Returns the rows as a table, in percent of the images of each kind; near images as numbers."""
-    lines = [
-        ["σ", "e", "known: right", *(f"R ≥ {share:g}σ" for share in RADII[1:]), "known: unlike"]
-        + ["unknown: as known", "unknown: unlike", "near: right", "near: wrong", "near: unlike"]
-    ]
+    of_rest = ("known: unlike", "unknown: as known", "unknown: unlike", "near: right", "near: wrong", "near: unlike")
+    lines = [["σ", "e", "known: right", *(f"R ≥ {share:g}σ" for share in RADII[1:]), *of_rest]]
     lines.append(["---"] * len(lines[0]))
     for row in rows:
         of_known = [f"{100 * number / row.known:.1f}" for number in (*row.right, row.known_rejected)]
