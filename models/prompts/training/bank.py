@@ -5,7 +5,7 @@ Everything is learned from the same few labelled images per class, whose noisy c
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from certrad.models.backbones.base import Backbone
-from certrad.models.classifier import TextHead
-from certrad.models.prompts.bank import Bank, answers
+from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors, layout, text_features
 from certrad.models.prompts.gate import Gate, mixed_similarities
 from certrad.models.prompts.training.acquisition import AcquisitionRanges, change_acquisition
@@ -178,13 +177,18 @@ def bank_accuracy(
         sigma: standard deviation of the noise, in pixels of [0, 1].
         seed: random seed of the noise.
     """
-    generator = seeded(seed, "validation", repr(sigma))
-    classifier = TextHead.of_prompt(backbone, answers(bank, class_names), bank).classifier(backbone, sigma)
+    generator, gate = seeded(seed, "validation", repr(sigma)), bank.gate.at(sigma)
+    texts = replace(bank, rejection=None).text_features(backbone, class_names).cpu()
+    extra = None if bank.rejection is None else bank.rejection.at(sigma)
     correct = 0
     for indices in torch.split(torch.arange(len(images)), _ENCODED_TOGETHER):
         part, truth = images[indices], labels[indices]
         noisy = part + sigma * torch.randn(part.shape, generator=generator)
-        correct += int((classifier.logits(noisy).argmax(dim=-1).cpu() == truth).sum())
+        directions = F.normalize(backbone.encode_image(noisy).float().cpu(), dim=-1)
+        logits = backbone.logit_scale * mixed_similarities(directions, texts, gate.weights(directions))
+        if extra is not None:
+            logits = torch.cat([logits, extra.logits(directions, backbone.logit_scale)], dim=1)
+        correct += int((logits.argmax(dim=-1) == truth).sum())
     return round(correct / len(images), 4)
 
 

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from certrad.models.certificates.schemas.schema import parse, read
-from certrad.models.types import Code
+from certrad.models.types.code import Code
 from certrad.models.types.rejection import UNLIKE
 from certrad.workers.reports import codes
 from certrad.workers.reports.fhir import fhir_bundle
