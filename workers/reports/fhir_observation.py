@@ -1,5 +1,6 @@
 """The Observation of a FHIR bundle: the certified class with its radius, or an abstention without a value."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from certrad.models.certificates.statement import StatedAbstention, StatedCertificate, Statement
@@ -44,10 +45,7 @@ def observation(report: Report, *, subject: Element | None, device: Element, stu
         "component": [
             *_outcome(statement, texts),
             *_variants(statement, texts),
-            *(
-                component(each.name, valueCodeableConcept=concept(each.outcome, each.text))
-                for each in further_claims(statement, texts)
-            ),
+            *_further(statement, texts),
             *_settings(statement),
             component(codes.SAMPLES_USED, valueInteger=statement.samples_used),
             component(codes.SCOPE, valueCodeableConcept=concept(codes.SCOPES[statement.scope], texts.scope(statement))),
@@ -115,6 +113,13 @@ def _variants(statement: Statement, texts: Texts) -> list[Element]:
     if stated.counterexample is not None:
         found.append(component(variant_codes.VARIANTS_LEAST, valueString=least_text(stated, statement, texts)))
     return found
+
+
+def _further(statement: Statement, texts: Texts) -> Iterator[Element]:
+    for each in further_claims(statement, texts):
+        yield component(each.name, valueCodeableConcept=concept(each.outcome, each.text))
+        for name, text in each.items:
+            yield component(name, valueString=text)
 
 
 def _target(reached: bool | None) -> list[Element]:

@@ -7,6 +7,7 @@ from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.statement import Statement
 from certrad.workers.reports import further_codes
 from certrad.workers.reports.codes import Concept
+from certrad.workers.reports.prediction_set import set_claim, set_classes, set_line
 from certrad.workers.reports.texts import Texts
 
 
@@ -21,6 +22,7 @@ class FurtherClaim:
         text: The claim in words.
         line: A line about it for people.
         warns: Whether the line is a warning: something that was asked for was not shown.
+        items: Further concepts with their texts.
     """
 
     name: Concept
@@ -29,17 +31,30 @@ class FurtherClaim:
     text: str
     line: str
     warns: bool
+    items: tuple[tuple[Concept, str], ...] = ()
 
 
 def further_claims(statement: Statement, texts: Texts) -> Iterator[FurtherClaim]:
     """Yields the claims of a document beside its radius and its variants, in their order.
 
+    A prediction set may stand beside an abstention, too.
+
     Args:
         statement: What the document states.
-        texts: The texts of a language. The claims in words are in English, as they were signed.
+        texts: The texts of a language. The claim about noise on the window is in English, as it was signed.
     """
     if statement.parameters is not None:
         yield _window(statement.parameters, texts)
+    if (of_set := statement.prediction_set) is not None:
+        yield FurtherClaim(
+            name=further_codes.SET,
+            outcome=further_codes.SET_LISTED if of_set.classes else further_codes.SET_EMPTY,
+            text_name=further_codes.SET_TEXT,
+            text=set_claim(of_set, statement, texts),
+            line=set_line(of_set, statement, texts),
+            warns=not of_set.classes,
+            items=((further_codes.SET_CLASSES, set_classes(of_set, statement, texts)),),
+        )
 
 
 def _window(stated: StatedParameters, texts: Texts) -> FurtherClaim:

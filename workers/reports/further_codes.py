@@ -1,4 +1,4 @@
-"""The coded concepts of claims that stand beside the radius: noise on the window."""
+"""The coded concepts of claims that stand beside the radius: noise on the window, and prediction sets."""
 
 from typing import Final
 
@@ -34,3 +34,21 @@ WINDOW_NONE: Final = _concept(
 WINDOW_TEXT: Final = _concept(
     "WINDOW-TEXT", "Claim about noise on the window in words", "The claim about noise on the window as sentences."
 )
+SET: Final = _concept(
+    "PRED-SET",
+    "Prediction set",
+    "Whether a list of classes was made that misses the correct class at most as often as promised, on images like "
+    "those of the site's own calibration.",
+)
+SET_LISTED: Final = _concept(
+    "SET-LISTED", "List of one class or more", "At least one class reaches its threshold. It is not a certified class."
+)
+SET_EMPTY: Final = _concept(
+    "SET-EMPTY",
+    "Empty list: unlike the calibration images",
+    "No class reaches its threshold. The image is unlike the calibration images.",
+)
+SET_CLASSES: Final = _concept(
+    "SET-CLASSES", "Classes on the list", "The names of the classes on the list, or that it is empty."
+)
+SET_TEXT: Final = _concept("SET-TEXT", "Claim about the list in words", "The claim about the list as sentences.")

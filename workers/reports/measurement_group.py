@@ -165,6 +165,8 @@ def _texts(report: Report) -> Iterator[TextContentItem]:
             yield _text(variant_codes.VARIANTS_LEAST, least_text(variants, statement, texts))
     for each in further_claims(statement, texts):
         yield _text(each.text_name, each.text)
+        for name, text in each.items:
+            yield _text(name, text)
     for limit in texts.stated_limits(statement):
         yield _text(codes.LIMITS, limit)
 
