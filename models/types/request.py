@@ -251,7 +251,8 @@ class CertifyRequest:
             variants: How many variants intake has rendered; None for a request without any.
         """
         of_variants = 0 if self.variants is None else (variants or 0) * self.variants.n
-        return self.selection_samples + self.estimation_samples + of_variants
+        in_windows = 0 if self.parameter_sigma is None else self.params.n
+        return self.selection_samples + self.estimation_samples + of_variants + in_windows
 
     @property
     def estimation_samples(self) -> int:

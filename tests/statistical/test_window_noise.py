@@ -35,7 +35,8 @@ def render(cell: WindowCell) -> NDArray[np.float32]:
     """An image whose first two values are centre and width of its window, in a twentieth of their noise."""
     centre = 0.5 + (cell.centre - CENTRE) / (20 * SIGMA.window_centre)
     width = 0.5 + math.log(cell.width / WIDTH) / (20 * SIGMA.ln_window_width)
-    return np.clip(np.array([centre, width, 0.5]), 0, 1).astype(np.float32).reshape(3, 1, 1)
+    image: NDArray[np.float32] = np.clip(np.array([centre, width, 0.5]), 0, 1).astype(np.float32).reshape(3, 1, 1)
+    return image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
