@@ -45,6 +45,10 @@ COMMANDS: Final = {
     ),
     "noise-laws": ("certrad.bench.measure.noise_laws", "what a noisy pixel costs under each noise law"),
     "shortcut": ("certrad.bench.measure.shortcut", "class shares of real and test images against the background level"),
+    "window-noise": (
+        "certrad.bench.measure.window_noise",
+        "what noise on the window shows, and attacks within the windows that it covers",
+    ),
     "window-box": ("certrad.bench.measure.window_box", "images whose class holds for every window of a box"),
     "calibrate-prompt": (
         "certrad.bench.demo.calibrate_prompt",
@@ -53,6 +57,10 @@ COMMANDS: Final = {
     "unknown": (
         "certrad.bench.measure.unknown",
         "images of no class that are certified as one, with and without an adapter",
+    ),
+    "rejection-curve": (
+        "certrad.bench.measure.rejection_curve",
+        "what the extra class of a bank costs on known images and gains on unknown ones",
     ),
     "train-adapter": ("certrad.bench.demo.train_adapter", "train the adapter of the demo that is shipped"),
     "tune-bank": ("certrad.bench.demo.tune_bank", "tune the bank of prompts and the gate that are shipped"),
@@ -86,6 +94,10 @@ COMMANDS: Final = {
         "the stored references of the self-test: known answers, features and label counts",
     ),
     "scale": ("certrad.bench.measure.scale", "one certificate over several engines, real and simulated, up to 64"),
+    "prediction-sets": (
+        "certrad.bench.measure.prediction_sets",
+        "coverage of prediction sets, clean and attacked, beside two other ways to make them",
+    ),
     "process-memory": (
         "certrad.bench.measure.process_memory",
         "the memory of every process of a service that has made certificates",

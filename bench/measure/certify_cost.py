@@ -28,6 +28,7 @@ from certrad.bench.common import plain_loop
 from certrad.bench.common.architectures import load_clip, random_clip
 from certrad.bench.common.machine import Machine, this_machine, timed
 from certrad.bench.common.options import add_threads, use_threads
+from certrad.bench.common.sampling_profile import Share, as_table, profiled
 from certrad.models.backbones.base import Backbone
 from certrad.models.backbones.device import chosen_device
 from certrad.models.backbones.towers import clip_towers
@@ -76,6 +77,7 @@ class CertifyCost:
     overhead_ratio: median of certificate / bare. speedup_vs_plain_loop: median of plain / certificate.
     bare_samples, plain_samples: what (b) and (c) were measured on in each round, then scaled to n0 + n.
     bare_ms_per_sample: the calibration, for each batch size that was tried.
+    profile: where the threads of one more certificate were; empty without `--profile`.
     """
 
     backbone: str
@@ -97,6 +99,7 @@ class CertifyCost:
     plain_seconds: float
     overhead_ratio: float
     speedup_vs_plain_loop: float
+    profile: tuple[Share, ...]
     notes: tuple[str, ...]
     machine: Machine
 
@@ -151,6 +154,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bare-batch-sizes", type=int, nargs="+", help="among which (b) chooses the fastest")
     parser.add_argument("--baseline-samples", type=int, help="of (b) and (c) in a round, then scaled; default n0 + n")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--profile", action="store_true", help="look where the threads of one more certificate are")
     add_threads(parser)
     parser.add_argument("--json", action="store_true")
 
@@ -199,6 +203,7 @@ def measure(arguments: argparse.Namespace) -> CertifyCost:
         plain_seconds=statistics.median(r.plain for r in rounds),
         overhead_ratio=statistics.median(r.certificate / r.bare for r in rounds),
         speedup_vs_plain_loop=statistics.median(r.plain / r.certificate for r in rounds),
+        profile=profiled(work.certificate) if arguments.profile else (),
         notes=tuple(notes(arguments, machine, total, 2 * bare_half, 2 * plain_half)),
         machine=machine,
     )
@@ -285,4 +290,4 @@ def as_text(cost: CertifyCost) -> str:
         f"  {cost.machine}",
         *(f"  note: {note}" for note in cost.notes),
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *([as_table(cost.profile)] if cost.profile else [])])

@@ -39,7 +39,8 @@ from certrad.models.smoothing.variant_samples import VariantRule, of_variant
 from certrad.models.types import TEMPLATE_PROMPT, BackboneCard, SamplingParams
 from certrad.models.types.renderings import CellVariant
 from certrad.models.types.sample_size import fewest_samples
-from certrad.models.types.variants import VARIANTS_LIMIT, VariantRecord
+from certrad.models.types.variant_lists import VARIANTS_LIMIT
+from certrad.models.types.variants import VariantRecord
 from certrad.models.types.window_boxes import WindowBox, box_cells, window_in_force
 from certrad.workers.decoders import raster
 

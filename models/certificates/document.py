@@ -5,8 +5,15 @@ from dataclasses import asdict
 from typing import Any
 
 from certrad.models.certificates.facts import Facts
+from certrad.models.certificates.further_claims import further_results
 from certrad.models.certificates.labels import merkle_root, run_lengths
+from certrad.models.certificates.parameters import state_parameters
+from certrad.models.certificates.prediction_sets import (
+    StatedPredictionSet,
+    state_prediction_set,
+)
 from certrad.models.certificates.schemas import schema_3
+from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariants
 from certrad.models.certificates.statement import (
     SelectorShares,
@@ -18,8 +25,8 @@ from certrad.models.certificates.statement import (
     Statement,
 )
 from certrad.models.certificates.text import formula, limits, scope_text
-from certrad.models.certificates.unsmoothed import StatedUnsmoothed, state_unsmoothed, unsmoothed_result
-from certrad.models.certificates.variants import state_variants, variants_result
+from certrad.models.certificates.unsmoothed import StatedUnsmoothed, state_unsmoothed
+from certrad.models.certificates.variants import state_variants
 from certrad.models.certificates.window_box_text import ShownImage
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import (
@@ -40,11 +47,9 @@ from certrad.models.types.result import (
     CertifiedResult,
     Provenance,
     ResultWarning,
-    RouteSummary,
-    RoutingSummary,
-    VariantsResult,
 )
 from certrad.models.types.routing import Routed
+from certrad.models.types.routing_summary import RouteSummary, RoutingSummary
 from certrad.models.types.variants import UnsmoothedEvidence, VariantsEvidence
 
 
@@ -90,6 +95,8 @@ def state(facts: Facts) -> Statement:
         routing=_routing(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
         variants=_variants(facts),
         unsmoothed=_unsmoothed(facts),
+        parameters=_parameters(facts),
+        prediction_set=_prediction_set(facts),
         samples_used=evidence.samples_used,
         subject=facts.subject,
         radius_in_image_units=_image_radius(facts),
@@ -124,6 +131,7 @@ def certification_result(
         "counts": evidence.estimation.per_class,
         "invalid": evidence.estimation.invalid,
         "class_names": spec.class_names,
+        "rejection_index": spec.rejection_index,
         "prompt": spec.prompt,
         "adaptation": _adaptation_name(spec),
         "backbone": spec.backbone,
@@ -133,7 +141,13 @@ def certification_result(
         "input_sha256": facts.subject.input_sha256,
         "radius_in_image_units": _image_radius(facts),
         "routing": _routing_summary(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
-        "variants": _variants_result(facts),
+        **further_results(
+            _variants(facts) or _unsmoothed(facts),
+            _parameters(facts),
+            _prediction_set(facts),
+            spec.class_names,
+            facts.subject.window,
+        ),
         "warnings": tuple(warnings),
         "window": facts.subject.window,
         "provenance": Provenance(
@@ -190,16 +204,23 @@ def _unsmoothed(facts: Facts) -> StatedUnsmoothed | None:
     return state_unsmoothed(asked, found, facts.classifier, _shown(facts))
 
 
-def _variants_result(facts: Facts) -> VariantsResult | None:
-    names, window = facts.request.classifier.class_names, facts.subject.window
-    if (variants := _variants(facts)) is not None:
-        return variants_result(variants, names, window)
-    unsmoothed = _unsmoothed(facts)
-    return None if unsmoothed is None else unsmoothed_result(unsmoothed, names, window)
-
-
 def _shown(facts: Facts) -> ShownImage:
     return ShownImage(window=facts.subject.window, radius=_image_radius(facts))
+
+
+def _parameters(facts: Facts) -> StatedParameters | None:
+    sigma, found, grey = facts.request.parameter_sigma, facts.parameters, facts.grey
+    if sigma is None or found is None or grey is None:
+        return None
+    names, alpha = facts.request.classifier.class_names, facts.request.params.alpha
+    return state_parameters(sigma, facts.subject.window, grey.sha256, found, names, alpha)
+
+
+def _prediction_set(facts: Facts) -> StatedPredictionSet | None:
+    asked, found = facts.request.prediction_set, facts.prediction_set
+    if asked is None or found is None:
+        return None
+    return state_prediction_set(asked, found, facts.request.classifier.class_names)
 
 
 def _image_radius(facts: Facts) -> ImageRadius | NoImageRadius:

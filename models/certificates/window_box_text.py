@@ -6,8 +6,7 @@ from typing import Final
 
 from certrad.models.types.applied_window import AppliedWindow, FullRange
 from certrad.models.types.image import ImageRadius, NoImageRadius
-from certrad.models.types.variant_lists import VariantList
-from certrad.models.types.variants import VARIANTS_LIMIT
+from certrad.models.types.variant_lists import VARIANTS_LIMIT, VariantList
 from certrad.models.types.window_boxes import TriedBox, WindowBounds, WindowBox, try_box, window_in_force
 
 _LIMITS: Final = (

@@ -28,6 +28,8 @@ FRAMES_MAX: Final = 64
 BITS_MAX: Final = 16
 QUALITY_MAX: Final = 100
 LISTED_MAX: Final = 128
+VARIANTS_LIMIT: Final = 2048
+"""How many variants of one file an installation may allow at most."""
 
 
 def _check(what: str, values: Sequence[int], most: int) -> None:
@@ -176,6 +178,23 @@ def static_renderings(listed: StaticList, encoder: str) -> list[Rendering]:
             return [FrameVariant(offset=Offset(offset)) for offset in range(-k, k + 1) if offset]
         case RegionShifts(pixels=pixels, step=step):
             return [RegionVariant(down=Offset(down), right=Offset(right)) for down, right in _around(pixels, step)]
+
+
+def fewest_renderings(listed: VariantList) -> int:
+    """Returns how many renderings a list stands for at least: how many windows a header has, only the file knows.
+
+    Args:
+        listed: The list.
+    """
+    match listed:
+        case HeaderWindows() | WindowBox():
+            return 1
+        case WindowBounds():
+            return len(listed.range.first_cells(VARIANTS_LIMIT))
+        case NamedWindows(windows=windows):
+            return len(windows)
+        case _:
+            return len(static_renderings(listed, ""))
 
 
 def check_complete(

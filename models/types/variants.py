@@ -6,10 +6,11 @@ from typing import Final, Literal
 
 from certrad.models.types.renderings import Rendering
 from certrad.models.types.smoothing import N0_MIN, N_MAX, TARGET_DECIMALS, LabelCounts
-from certrad.models.types.variant_lists import LISTED_MAX, HeaderWindows, VariantList
+from certrad.models.types.variant_lists import LISTED_MAX, HeaderWindows, VariantList, fewest_renderings
+from certrad.models.types.window_boxes import WindowBox
 
-VARIANTS_LIMIT: Final = 2048
-"""How many variants of one file an installation may allow at most."""
+VARIANT_RADIUS_MAX: Final = 3.0
+"""The largest radius that may be asked for at a variant, in sigma; some 5,000 samples show it at alpha 0.001."""
 VariantsBase = Literal["smoothed", "unsmoothed"]
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -42,6 +43,16 @@ class VariantsRequest:
             raise ValueError(f"variant_n must be in {N0_MIN}..{N_MAX}, got {self.n!r}")
         if not (self.radius >= 0 and round(self.radius, TARGET_DECIMALS) == self.radius):
             raise ValueError(f"variant_radius must be >= 0 with at most {TARGET_DECIMALS} decimals")
+
+    @property
+    def fewest(self) -> int:
+        """Returns how many variants there are at least; a list that needs the file to be counted counts as one."""
+        return sum(map(fewest_renderings, self.lists))
+
+    @property
+    def is_open(self) -> bool:
+        """Returns whether only the file says how many variants there are."""
+        return any(isinstance(listed, HeaderWindows | WindowBox) for listed in self.lists)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +114,16 @@ class VariantsEvidence:
     held: bool | None = None
     counterexample: int | None = None
 
+    @property
+    def count(self) -> int:
+        """Returns how many variants were tried."""
+        return len(self.rows)
+
+    @property
+    def samples(self) -> int:
+        """Returns the samples of all variants together."""
+        return sum(row.counts.total for row in self.rows)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnsmoothedEvidence:
@@ -118,3 +139,17 @@ class UnsmoothedEvidence:
     class_index: int | None = None
     variants: tuple[VariantRecord, ...] = ()
     labels: tuple[int, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Returns how many variants were tried."""
+        return len(self.variants)
+
+    @property
+    def counterexample(self) -> int | None:
+        """Returns the place of the first variant with another answer; None where there is none."""
+        return next((place for place, label in enumerate(self.labels) if label != self.class_index), None)
+
+
+VariantsFound = VariantsEvidence | UnsmoothedEvidence
+"""What an engine found of the variants of a job: their samples, or the answers for them without noise."""

@@ -54,7 +54,7 @@ class WindowBounds:
     kind: Literal["window_bounds/1"] = "window_bounds/1"
 
     def __post_init__(self) -> None:
-        _ = self.range  # checks all of it
+        self.range.first_cells(0)  # the smallest width has the centres that are hardest to have
 
     @property
     def range(self) -> WindowRange:

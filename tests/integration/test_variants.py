@@ -1,16 +1,21 @@
 """`variants`: other renderings of one file, from the field of a request to a replayed certificate."""
 
+import base64
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import httpx2 as httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 from pydicom.data import get_testdata_file
 from redis import Redis
 
@@ -32,7 +37,9 @@ from certrad.models.types.variants import VariantsRequest
 from certrad.workers import issue
 from certrad.workers.contract.names import input_key
 from certrad.workers.contract.request import read_request, write_request
+from certrad.workers.engine import figures
 from certrad.workers.engine import tasks as engine
+from certrad.workers.engine.added_figures import coarse_to_fine
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.intake import tasks as intake
 from certrad.workers.intake.decode import decode_limited
@@ -210,6 +217,50 @@ def test_abstention_samples_no_variant(certify: Callable[..., dict[str, Any]]) -
     result = certify(sigma="0.25", adapter="none", alpha="0.000001", n="22", variant_n="40")["result"]
     assert result["outcome"] == "abstained"
     assert (result["variants"]["held"], result["variants"]["rows"]) == (None, [])
+
+
+def test_what_the_model_saw_of_every_variant_is_kept_as_an_image(
+    api: TestClient, certify: Callable[..., dict[str, Any]]
+) -> None:
+    """The first window of the header is the file's own: the same image as the model input of the file."""
+    job = certify(variant_n="30")
+    images = [base64.b64decode(png) for png in api.get(f"/jobs/{job['id']}/renderings").json()["images"]]
+    assert images[0] == api.get(f"/jobs/{job['id']}/input").content
+    own, other = (np.asarray(Image.open(io.BytesIO(png))) for png in images)
+    assert own.shape == other.shape == (DEMO.image_size, DEMO.image_size, 3)
+    assert np.abs(own.astype(int) - other.astype(int)).max() > 10
+
+
+def test_abstention_has_no_images_of_variants(api: TestClient, certify: Callable[..., dict[str, Any]]) -> None:
+    job = certify(sigma="0.25", adapter="none", alpha="0.000001", variant_n="40")
+    answer = api.get(f"/jobs/{job['id']}/renderings")
+    assert (answer.status_code, answer.json()["code"]) == (409, "job_has_no_renderings")
+
+
+@pytest.mark.parametrize(("count", "counterexample"), [(1, None), (1, 0), (96, 3), (417, None), (2048, 2047)])
+def test_images_that_have_room_are_that_of_the_counterexample_and_evenly_some_others(
+    count: int, counterexample: int | None
+) -> None:
+    places = coarse_to_fine(count, counterexample)
+    assert sorted(places) == [*range(count)]
+    assert counterexample is None or places[0] == counterexample
+    half = sorted({0, count, *places[: count // 2]})
+    assert max(b - a for a, b in pairwise(half)) <= 4
+
+
+def test_images_end_where_their_bytes_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).random((3, 8, 8))
+    whole = json.loads(figures.renderings(((place, image) for place in (3, 0, 1, 2)), 4, "job"))["images"]
+    monkeypatch.setattr(figures, "_MOST_OF_RENDERINGS", 2 * len(whole[0]) + 1)
+    kept = json.loads(figures.renderings(((place, image) for place in (3, 0, 1, 2)), 4, "job"))["images"]
+    assert kept == [whole[0], None, None, whole[3]]
+
+
+def test_samples_of_an_ended_job_are_all_that_were_drawn(certify: Callable[..., dict[str, Any]]) -> None:
+    job = certify(variant_n="30")
+    assert job["result"]["outcome"] == "certified"
+    assert job["progress"]["samples_done"] == job["result"]["samples_used"] + 2 * 30
+    assert job["progress"]["samples_total"] == job["progress"]["samples_done"]
 
 
 @pytest.mark.parametrize(

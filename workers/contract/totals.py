@@ -126,11 +126,13 @@ JOBS_ENDED: Final = Counter(
     from_zero=tuple((kind, "failed", code) for kind in ("certify", "tune", "other") for code in FAULTS),
 )
 CERTIFICATES: Final = Counter(
-    name="certificates", words="Certificates that were issued, abstentions included", labels=("outcome", "scope")
+    name="certificates",
+    words="Certificates that were issued, abstentions included; `rejected` counts those of the extra class of a bank",
+    labels=("outcome", "scope"),
 )
 SAMPLES: Final = Counter(
     name="samples",
-    words="Noisy samples of certificates that were issued, selection samples included",
+    words="Noisy samples of certificates that were issued, those of selection and of variants included",
     labels=("backbone",),
 )
 BLOCKS_COMMITTED: Final = Counter(name="blocks_committed", words="Blocks of estimation samples that were committed")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from redis import Redis
 
 from certrad.models.errors import Rejected
+from certrad.models.images.grey_values import GreyValues
 from certrad.models.images.model_input import ModelInput
 from certrad.models.images.rendered_image import RenderedImage
 from certrad.models.smoothing.plan import SamplingPlan, plan_samples
@@ -51,6 +52,8 @@ class CertificationInput:
             raise TypeError(f"the engine must get a request to certify, got one to {request.kind}")
         if not isinstance(image, ImageRecord):
             raise TypeError("the engine must get a job whose image intake has decoded")
+        if (image.grey is None) != (request.parameter_sigma is None):
+            raise TypeError("intake must have prepared the values before the window if noise on it is asked for")
         if (image.noisy is None) != (request.noise_space == "model_input"):
             raise TypeError(f"intake must have prepared the image for noise_space={request.noise_space}")
         plan = plan_samples(request.sigma, request.params)
@@ -90,13 +93,35 @@ class CertificationInput:
         content = _intact(every.tobytes() if payload else None, self.image.variants[place].input_sha256)
         return np.frombuffer(content, dtype="<f4").reshape(every.shape)
 
+    def read_grey(self, redis: Redis, image_size: int) -> GreyValues:
+        """Returns the values before the window.
+
+        Args:
+            redis: The job store.
+            image_size: Side of the model input in pixels.
+
+        Raises:
+            Rejected: `worker_lost` if they are gone, `digest_mismatch` if they changed.
+            TypeError: Intake did not prepare them.
+        """
+        if self.image.grey is None:
+            raise TypeError("intake must have prepared the values before the window")
+        start = ModelInput.size_in_bytes(image_size)
+        content = cast("bytes", redis.getrange(input_key(self.job_id), start, -1))
+        if not content:
+            raise Rejected("worker_lost", "the decoded image expired in the job store")
+        try:
+            return GreyValues.from_bytes(content, self.image.grey)
+        except ValueError as error:
+            raise Rejected("digest_mismatch", "the decoded image changed in the job store") from error
+
     def _read_input(self, redis: Redis, image_size: int, sha256: str) -> NDArray[Any]:
         content = _intact(self._range(redis, 0, ModelInput.size_in_bytes(image_size)) or None, sha256)
         return np.frombuffer(content, dtype="<f4").reshape(_CHANNELS, image_size, image_size)
 
     def _range(self, redis: Redis, start: int, size: int) -> bytes:
-        """Returns some bytes of what intake put into Redis: the whole of what is there where there are no variants."""
-        end = start + size - 1 if self.image.variants else -1
+        """Returns some bytes of what intake put into Redis: the whole of it where nothing else is there."""
+        end = start + size - 1 if self.image.variants or self.image.grey is not None else -1
         return cast("bytes", redis.getrange(input_key(self.job_id), start, end))
 
 

@@ -79,8 +79,9 @@ class VariantSampling:
         seen = (self.factory.variant(self.setup, place) for place in range(len(records)))
         labels = list[int]()
         for logits in batched_logits(seen, self.setup.classifier_at(request.sigma.sigma), self.setup.sampler):
-            labels += [int(label) for label in labels_of(logits)]
-            self.on_variant()
+            for label in labels_of(logits):
+                labels.append(int(label))
+                self.on_variant()
         return UnsmoothedEvidence(
             class_index=evidence.outcome.class_index, variants=tuple(records), labels=tuple(labels)
         )

@@ -75,6 +75,8 @@ def read(document: Mapping[str, Any]) -> Statement:
             "routing": claims.routing,
             "variants": claims.variants,
             "unsmoothed": claims.unsmoothed,
+            "parameters": claims.parameters,
+            "prediction_set": claims.prediction_set,
             "radius_in_image_units": claims.image_radius,
             "classifier": classifier,
             "noise": NoiseIdentity(**asdict(stated.noise)),
@@ -98,6 +100,8 @@ def write(statement: Statement) -> dict[str, Any]:
         rendered=statement.classifier.noisy_image is not None,
         variants=statement.variants,
         unsmoothed=statement.unsmoothed,
+        parameters=statement.parameters,
+        prediction_set=statement.prediction_set,
     )
     noise = asdict(statement.noise)
     core = {

@@ -1,8 +1,8 @@
-"""The field `variants` of POST /certify: lists of renderings, as a client spells them."""
+"""The field `variants` of POST /certify and of a rule: lists of renderings, as a client spells them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from certrad.models.types.variant_lists import (
     BITS_MAX,
@@ -86,6 +86,13 @@ class MovedRegion(_List):
 
 
 Listed = Annotated[Windows | Box | Shift | Jpeg | Bits | Frames | MovedRegion, Field(discriminator="kind")]
+
+VariantsField = Annotated[
+    list[Listed],
+    Field(min_length=1, max_length=LISTED_MAX),
+    WithJsonSchema({"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": LISTED_MAX}),
+]
+VARIANTS_FIELD: Final[TypeAdapter[list[Listed]]] = TypeAdapter(VariantsField)
 
 
 def read_list(listed: Listed, presets: tuple[WindowPreset, ...]) -> VariantList:
