@@ -16,8 +16,8 @@ from certrad.models.types.applied_window import AppliedWindow
 from certrad.models.types.identity import ClassifierIdentity
 from certrad.models.types.renderings import Rendering
 from certrad.models.types.result import VariantResult, VariantsResult
-from certrad.models.types.variant_lists import VariantList
-from certrad.models.types.variants import VARIANTS_LIMIT, UnsmoothedEvidence, VariantsRequest
+from certrad.models.types.variant_lists import VARIANTS_LIMIT, VariantList
+from certrad.models.types.variants import UnsmoothedEvidence, VariantsRequest
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _INVALID: Final = "no class"
