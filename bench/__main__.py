@@ -45,6 +45,10 @@ COMMANDS: Final = {
     ),
     "noise-laws": ("certrad.bench.measure.noise_laws", "what a noisy pixel costs under each noise law"),
     "shortcut": ("certrad.bench.measure.shortcut", "class shares of real and test images against the background level"),
+    "batch-sizes": (
+        "certrad.bench.measure.batch_sizes",
+        "what a sample of the encoder costs on a CPU, by batch size and threads",
+    ),
     "calibrate-prompt": (
         "certrad.bench.demo.calibrate_prompt",
         "adapt the few-shot prompt to a pool of unlabelled images",

@@ -3,6 +3,7 @@
 from argparse import Namespace
 from typing import get_args
 
+from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.tuning import Acquisition
 from certrad.workers.cli.common import add_adapter, prompt_name, require_card, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
@@ -31,6 +32,8 @@ def add_arguments(parser: Parser) -> None:
         "changes of window, background and frame of every copy",
         default="none",
     )
+    space = "image whose pixels get the noise; with image, all images must have one size"
+    parser.option("--noise-space", choice(*get_args(NoiseSpace)), space, default=DEFAULT_NOISE_SPACE)
     add_data_dir(parser)
     parser.check(require_card("task", "task", "--task"))
 
