@@ -45,6 +45,11 @@ COMMANDS: Final = {
     ),
     "noise-laws": ("certrad.bench.measure.noise_laws", "what a noisy pixel costs under each noise law"),
     "shortcut": ("certrad.bench.measure.shortcut", "class shares of real and test images against the background level"),
+    "window-noise": (
+        "certrad.bench.measure.window_noise",
+        "what noise on the window shows, and attacks within the windows that it covers",
+    ),
+    "window-box": ("certrad.bench.measure.window_box", "images whose class holds for every window of a box"),
     "calibrate-prompt": (
         "certrad.bench.demo.calibrate_prompt",
         "adapt the few-shot prompt to a pool of unlabelled images",

@@ -53,9 +53,11 @@ KINDS |= {"window/1": "kind window", "jpeg/1": "encoder kind quality", "bits/1":
 KINDS |= {"fixed": "centre kind width", "preset": "kind preset", "shift/1": "down kind right"}
 KINDS |= {"region/1": KINDS["shift/1"], "row": "estimation input_sha256 key p_a_lower p_b_upper radius rendering"}
 KINDS["variants/1"] = "asked_radius class_index counterexample held kind lists n radius rows rule text"
+KINDS["parameters/1"] = "centre class_index estimation key kind lattice limits p_a_lower p_b_upper reach sigma text"
+KINDS["parameters/1"] += " values_sha256 width"
 KINDS["prediction_set/1"] = "beta calibration calibration_sha256 classes delta images kind misses_at_most n per_class"
 KINDS["prediction_set/1"] += " poisoned_at_most quantiles radius single_class single_up_to text thresholds"
-CLAIMS = r"(%s|abstention/1)( selected_sigma/1 (no_)?image_radius/1| (no_)?image_radius/1( variants/1)?"
+CLAIMS = r"(%s|abstention/1)( selected_sigma/1 (no_)?image_radius/1| (no_)?image_radius/1( (variants|parameters)/1)?"
 CLAIMS += "( prediction_set/1)?) "
 PARTS = r"image_tower/1( image_adapter/1)? (bank/1|(template/1|prompt/1)( zero_shot/1)?)"
 ADAPTER = r"[a-z0-9][a-z0-9._-]{0,63}-([0-9a-f]{16}) \1[0-9a-f]{48}"  # an id ends with the first digits of its SHA-256
@@ -65,6 +67,8 @@ HEADER = ("header_table/1", "header/1", "header/2")  # what the header of a file
 SINGLE = "single_up_to", "single_class"
 TESTS, SCOPES = ("p_a", "p_b", "p_a_anytime", "p_b_anytime"), ("input_independent", "frozen_prompt")
 SPENT = (((0.9, 0.1, 0, 0), (1, 0, 0, 0)), ((0.65, 0.1, 0.125, 0.125), (0.75, 0, 0.25, 0)))  # of alpha, on TESTS
+SHARES = ((0, 1, 0), (1, 0, 0), (0, 0, 1), (0.5, 0.5, 0), (0.25, 0.25, 0.5))  # of R^2, on ln width, centre and L2
+REACH, NO_REACH = ("p_a_lower", "p_b_upper", "reach"), ("0.0", "1.0", "0.0")
 OWN, EXCLUSION = ("p_a_lower", "p_b_upper", "radius"), ("q_a_lower", "q_b_upper", "exclusion_radius")
 
 integer = lambda text: number(text, "0|[1-9][0-9]{0,7}", int)
@@ -195,7 +199,7 @@ def form(doc):
         yield all(map(is_rounded, windows))
         fields = {(spell(row), spell(row["estimation"])) for row in variants["rows"]}
         yield fields <= {(KINDS["row"], spell(doc["estimation"]))} and variants["rule"] == "minimum"
-    if doc["claims"][-1]["kind"] in ("variants/1", "prediction_set/1"):
+    if doc["claims"][-1]["kind"] in ("variants/1", "parameters/1", "prediction_set/1"):
         yield not doc["params"]["target_radius"] and not {p["kind"] for p in parts} & {"noisy_image/1", "zero_shot/1"}
     yield any(re.fullmatch(form, " ".join(each["kind"] for each in (*doc["claims"], *parts))) for form in FORMS)
 
@@ -278,6 +282,32 @@ def minimum_rule(doc, claim, index, share_a, share_b):
     yield found == [str(index), held, rows[least]["radius"], None if held else str(least)]
 
 
+def window_noise(doc, claim, index, share_a, share_b):
+    """Noise on the window too: the reach R of the class of the document, and parts of sum (change / noise)^2 < R^2."""
+    window, part, found = doc["subject"]["window"] or {}, claim["estimation"], [claim[name] for name in REACH]
+    yield window.get("kind") in ("header/2", "request/2", "preset/2") and claim["lattice"] == "1/64"
+    yield (claim["centre"], claim["width"]) == (window["centre"], window["width"])
+    yield spell(claim["sigma"]) == "ln_window_width window_centre"
+    yield re.fullmatch("[0-9a-f]{64}", claim["values_sha256"])
+    if index is None:
+        yield (claim["class_index"], claim["key"], part, claim["limits"], *found) == (None, None, None, [], *NO_REACH)
+        return
+    (labels, root), counts, (p_a, p_b, stated) = draw(part), counts_of(part), map(number, found)
+    yield spell(part) == spell(doc["estimation"]) and len(counts) == len(doc["classifier"]["class_names"]) + 1
+    yield len(labels) == integer(doc["params"]["n"]) and Counter(dict(enumerate(counts))) == Counter(labels)
+    yield root == part["merkle_root"] and claim["class_index"] == str(index)
+    yield re.fullmatch("[0-9a-f]{64}", claim["key"]) and claim["key"] != doc["noise"]["key"]
+    other = max(counts[:index] + counts[index + 1 :])
+    yield clopper_pearson(counts[index], other, len(labels), share_a, share_b, p_a, p_b)
+    reach, sigmas = radius_of(1, p_a, p_b), (*claim["sigma"].values(), doc["params"]["sigma"])  # ln width, centre, L2
+    yield is_floor4(stated, reach) and len(claim["limits"]) == (len(SHARES) if stated else 0)
+    for limits, shares in zip(claim["limits"], SHARES, strict=False):
+        width, centre, l2 = (number(s) * reach * mp.sqrt(q) for s, q in zip(sigmas, shares, strict=True))
+        exact = {"centre": centre, "l2": l2, "width_high": mp.exp(width), "width_low": -mp.exp(-width)}
+        yield limits.keys() == exact.keys()
+        yield all(is_floor4(number(limits[name]) * (-1) ** (exact[name] < 0), exact[name]) for name in exact)
+
+
 def may_need(t, q, n, n_test, ratio):
     """Whether P(attacked count < t) <= 1.1 P(clean count < q) + 0.0005 for all shares.
 
@@ -332,6 +362,8 @@ def noise_space(doc, image):
     if on_image["kind"] == "image_radius/1":
         *resize, rounding, slope = (number(factor) for _, factor in sorted(on_image["factors"].items()))
         yield resize == [1, 1, 1] and on_image["region"] == {name: image[name] for name in SHAPE}
+        least = 2 * mp.sqrt(mp.fprod(integer(image[name]) for name in SHAPE)) / 2**34  # of float64, and raised a little
+        yield least <= rounding <= least * (1 + mpf(10) ** -8)
         yield is_floor4(number(on_image["l2"]), (number(claim["radius"]) - rounding) / slope)
     sigmas = [doc["params"]["sigma"], *settings.get("sigmas", []), settings.get("selector_sigma", "0")]
     s, u = 255 * max(map(number, sigmas)), mpf(2) ** -53
@@ -370,6 +402,8 @@ def checks(doc, raw, published, sets, card):
     chosen["sigma"] = routing["settings"] if routing else params["sigma"]
     if variants := of_kind(doc["claims"], "variants/1"):
         chosen["variants"] = {"lists": variants["lists"], "n": variants["n"], "radius": variants["asked_radius"]}
+    if parameters := of_kind(doc["claims"], "parameters/1"):
+        chosen["parameter_sigma"] = parameters["sigma"]
     if of_set := of_kind(doc["claims"], "prediction_set/1"):
         names_of = {"sha256": "calibration_sha256"} | {name: name for name in ("beta", "calibration", "radius")}
         chosen["prediction_set"] = {name: of_set[field] for name, field in names_of.items()}
@@ -444,6 +478,9 @@ def checks(doc, raw, published, sets, card):
     if variants:
         right = all(minimum_rule(doc, variants, index if certified else None, share["p_a"], share["p_b"]))
         yield "variants", right, "one is missing or is another, or the claim does not follow by the minimum rule"
+    if parameters:
+        right = all(window_noise(doc, parameters, index if certified else None, share["p_a"], share["p_b"]))
+        yield "parameters", right, "the claim about noise on the window does not follow from its labels"
     if of_set:
         yield "prediction_set", all(prediction_set(doc, of_set, card)), "it does not follow from counts or calibration"
         yield "calibration", bool(card) or None, "no file of the calibration was given"

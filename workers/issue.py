@@ -17,11 +17,10 @@ from rq.timeouts import BaseTimeoutException
 from certrad.models.certificates import set_checks
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.envelopes import dsse, jws
-from certrad.models.certificates.prediction_sets import prediction_set_result
+from certrad.models.certificates.further_claims import stated_results
 from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.statement import Statement
-from certrad.models.certificates.variants import variants_result
 from certrad.models.certificates.verify import Issuer, check_image, verify
 from certrad.models.errors import Rejected
 from certrad.models.types import CertifyRequest
@@ -54,10 +53,10 @@ _log = structlog.get_logger()
 
 _STAMP_SECONDS: Final = 2.0
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
-_ASKED: Final = ("classifier", "sigma", "params", "noise_space", "variants", "prediction_set")
+_ASKED: Final = ("classifier", "sigma", "params", "noise_space", "variants", "parameter_sigma", "prediction_set")
 _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_in_image_units")
 """The fields of a result that repeat those of its document."""
-_DERIVED: Final = ("window", "noise_space", "variants", "prediction_set")
+_DERIVED: Final = ("window", "noise_space", "variants", "parameters", "prediction_set")
 """The fields of a result that its document states elsewhere."""
 
 
@@ -203,13 +202,8 @@ def _check_result(statement: Statement, result: JobResult) -> None:
     """
     stated = {**asdict(statement.claim), **{name: _plain(getattr(statement, name)) for name in _REPEATED}}
     stated |= {"window": _plain(statement.subject.window), "noise_space": statement.request.noise_space}
-    if (variants := statement.variants) is not None:
-        stated |= {
-            "variants": asdict(variants_result(variants, statement.classifier.class_names, statement.subject.window))
-        }
+    stated |= stated_results(statement)
     claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED, *_DERIVED)}
-    if (of_set := statement.prediction_set) is not None:
-        stated |= {"prediction_set": asdict(prediction_set_result(of_set, statement.classifier.class_names))}
     # A document leaves out what a result states as null.
     if canonical(_without_nulls(claimed)) != canonical(_without_nulls(stated)):
         raise ValueError("the result claims something else than the document")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from certrad.app.api.problems import InvalidRequest
+from certrad.app.api.requested_parameters import requested_parameters
 from certrad.app.api.requested_set import requested_set
 from certrad.app.api.requested_variants import requested_variants
 from certrad.app.api.schemas.certify import CertifyForm
@@ -92,6 +93,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
         window=_window(form.window, presets),
         noise_space=form.noise_space,
         variants=requested_variants(form, adaptation, presets, params, len(labels.class_names)),
+        parameter_sigma=requested_parameters(form, adaptation),
     )
     _check_enough_samples(request)
     return replace(request, prediction_set=requested_set(form, request, catalogue.calibrations))

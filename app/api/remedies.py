@@ -115,6 +115,9 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "frame_required": Remedy(status=422, what_to_do="name the frame, from 1"),
     "frame_out_of_range": Remedy(status=422, what_to_do="name an existing frame"),
     "variant_unavailable": Remedy(status=422, what_to_do="leave the variants out that this file cannot have"),
+    "parameters_unavailable": Remedy(
+        status=422, what_to_do="send `window`, a grey image or a smaller `region`, or leave `parameter_sigma` out"
+    ),
     "too_many_variants": Remedy(status=422, what_to_do="ask for fewer, or have the operator raise the limit"),
     "region_out_of_range": Remedy(status=422, what_to_do="name a region inside the image"),
     # -- the images of a tuning -------------------------------------------------------------------------------------

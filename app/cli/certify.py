@@ -49,6 +49,7 @@ FIELDS: Final = (
     "variants",
     "variant_radius",
     "variant_n",
+    "parameter_sigma",
     "prediction_set",
     "beta",
     "prediction_radius",
@@ -65,9 +66,8 @@ def add_arguments(parser: Parser) -> None:
     sources = existing("file", "folder", metavar="FILE|DIR")
     words = "PNG, JPEG, TIFF or DICOM files; folders stand for every file in them"
     parser.argument("paths", sources, words, many=True, optional=True)
-    parser.option(
-        "--in", existing("folder", metavar="DIR"), "folder of images, instead of `FILE|DIR`; other files are skipped"
-    )
+    words = "folder of images, instead of `FILE|DIR`; other files are skipped"
+    parser.option("--in", existing("folder", metavar="DIR"), words)
     parser.option("--out", path("DIR"), "folder to write a file of each kind of output to, named after its image")
     parser.option("--write", _kinds(), "kinds of output to write, with `--out`", without=",".join(DEFAULT_KINDS))
     add_study(parser, excludes=("paths", "in", "out", "save", *FIELDS))
@@ -87,9 +87,11 @@ def add_arguments(parser: Parser) -> None:
     most = VARIANT_RADIUS_MAX * SIGMA_RANGE[1]
     parser.option("--variant-radius", number(0, most), words, without="0: the class only")
     parser.option("--variant-n", integer(N0_MIN, N_MAX), "samples of each variant", without="as few as can show it")
+    words = "standard deviations of noise on the window: window_centre, ln_window_width"
+    parser.option("--parameter-sigma", text("JSON"), words)
     _add_prediction_set(parser)
-    priority = choice("normal", "urgent")
-    parser.option("--priority", priority, "priority; urgent goes before every normal job", without="normal")
+    words = "priority; urgent goes before every normal job"
+    parser.option("--priority", choice("normal", "urgent"), words, without="normal")
     parser.option(
         "--deadline", number(1, 604_800), "seconds after which nobody needs the result of an image", without="none"
     )

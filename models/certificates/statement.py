@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from certrad.models.certificates.prediction_sets import StatedPredictionSet
+from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariants
 from certrad.models.types import (
     AbstentionReason,
@@ -184,8 +185,9 @@ class Statement:
         estimation: The estimation samples of the class.
         routing: An automatic choice of sigma; None for a sigma of the sender's.
         variants: Other renderings of the same file that have the class too; None where none were asked for.
+        parameters: The same class under noise on the window; None where none was asked for.
         prediction_set: A list of classes with a promised share of misses; None where none was asked for.
-        samples_used: Selection and estimation samples together, without those of variants.
+        samples_used: Selection and estimation samples together, without those of variants and of noise on the window.
         subject: The image, by digest.
         radius_in_image_units: The radius on the image that was sent.
         classifier: The base classifier, by digest.
@@ -205,6 +207,7 @@ class Statement:
     estimation: StatedSamples
     routing: StatedRouting | None = None
     variants: StatedVariants | None = None
+    parameters: StatedParameters | None = None
     prediction_set: StatedPredictionSet | None = None
     samples_used: int
     subject: Subject
@@ -242,6 +245,7 @@ class Statement:
             variants=None
             if variants is None
             else VariantsRequest(lists=variants.lists, radius=variants.asked_radius, n=variants.n),
+            parameter_sigma=None if self.parameters is None else self.parameters.sigma,
             prediction_set=None if self.prediction_set is None else self.prediction_set.request,
         )
 

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage, _check_region
+from certrad.models.images.grey_values import GreyValues
 from certrad.models.images.rendered_image import RenderedImage
 from certrad.models.images.resize import AxisResize
+from certrad.models.images.units import rendered_rounding
 from certrad.models.types import Region
 from certrad.models.types.applied_window import WindowOfRequest, WindowOfTask
 from certrad.models.types.cards import Fit
@@ -30,11 +32,13 @@ class ModelInput:
         pixels: float32 (3, S, S) in [0, 1], read-only; anything else raises ValueError.
         rendered: The rendered image that it is made of, where noise is to be added to that.
         variants: The model inputs of other renderings of the same file, in the order in which they were asked for.
+        grey: The values before the window, where noise is to be added to that.
     """
 
     pixels: NDArray[np.float32]
     rendered: RenderedImage | None = None
     variants: tuple["ModelInput", ...] = ()
+    grey: GreyValues | None = None
 
     def __post_init__(self) -> None:
         pixels = self.pixels
@@ -190,14 +194,11 @@ def image_scale(facts: ImageFacts, region: Region | None, image_size: int, fit: 
 def direct_scale(scale: ImageScale) -> ImageScale:
     """Returns the scale of an image to which noise is added directly: no resize and no copy of channels lies between.
 
-    Two images are compared as they are rendered, in float64: each of their values is off by at most 2^-34, which
-    leaves room for a window at the edge of the stored values.
-
     Args:
         scale: The scale of the same image with its model input.
     """
     d = scale.rows * scale.columns * scale.channels
-    return replace(scale, resize_vertical=1.0, resize_horizontal=1.0, rounding=2 * math.sqrt(d) * 2.0**-34, direct=True)
+    return replace(scale, resize_vertical=1.0, resize_horizontal=1.0, rounding=rendered_rounding(d), direct=True)
 
 
 def _of_image(resize: AxisResize) -> NDArray[np.bool_]:

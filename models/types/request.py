@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, get_args
 from certrad.models.types.calibration import SET_RATIO_MAX, PredictionSetRequest
 from certrad.models.types.cards import check_classes
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
+from certrad.models.types.parameters import ParameterSigma
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.smoothing import DEFAULT_SIGMA, SamplingParams, Scope, check_sigma
 from certrad.models.types.variants import VariantsRequest
@@ -205,6 +206,7 @@ class CertifyRequest:
         noise_space: Whether noise is added to the model input, or to the rendered image that it is made of. Sigma and
             all radii are those of that image, with pixels in [0, 1].
         variants: Renderings of the same file that the certificate is to cover too; None for none.
+        parameter_sigma: Noise on the window, under which the class is to hold too; None for none.
         prediction_set: The prediction set that the certificate is to state; None for none.
         kind: Tells requests apart in JSON.
     """
@@ -219,6 +221,7 @@ class CertifyRequest:
     window: RequestedWindow = field(default_factory=FileWindow)
     noise_space: NoiseSpace = DEFAULT_NOISE_SPACE
     variants: VariantsRequest | None = None
+    parameter_sigma: ParameterSigma | None = None
     prediction_set: PredictionSetRequest | None = None
     kind: Literal["certify"] = "certify"
 
@@ -233,9 +236,14 @@ class CertifyRequest:
             case AutoSigma():
                 self._check_auto()
         if self.variants is not None:
-            self._check_variants()
+            self._check_plain("variants")
+        if self.parameter_sigma is not None:
+            self._check_plain("noise on the window")
+            if self.variants is not None:
+                raise ValueError("noise on the window must not be asked for together with variants")
         if self.prediction_set is not None:
-            self._check_prediction_set(self.prediction_set)
+            self._check_plain("a prediction set")
+            self._check_set_radius(self.prediction_set)
 
     @property
     def samples_max(self) -> int:
@@ -261,30 +269,20 @@ class CertifyRequest:
         """Returns the number of selection samples."""
         return self.sigma.selection_runs * self.params.n0
 
-    def _check_variants(self) -> None:
-        """Refuses what the minimum rule does not cover: its class and its sigma must be fixed before the samples."""
+    def _check_plain(self, what: str) -> None:
+        """Refuses what a further claim does not cover: its class and its sigma must be fixed before the samples."""
         if isinstance(self.classifier.adaptation, ZeroShotAdaptation):
-            raise ValueError("variants need a prompt that does not depend on the image, got zero-shot adaptation")
+            raise ValueError(f"{what} needs a prompt that does not depend on the image, got zero-shot adaptation")
         if isinstance(self.sigma, AutoSigma):
-            raise ValueError("variants need a fixed sigma, got auto")
+            raise ValueError(f"{what} needs a fixed sigma, got auto")
         if self.params.target_radius is not None:
-            raise ValueError("variants need a fixed n, got target_radius")
+            raise ValueError(f"{what} needs a fixed n, got target_radius")
         if self.noise_space != "model_input":
-            raise ValueError("variants need noise on the model input, got noise_space=image")
+            raise ValueError(f"{what} needs noise on the model input, got noise_space=image")
 
-    def _check_prediction_set(self, asked: PredictionSetRequest) -> None:
-        """Refuses what a calibration does not cover: counts are binomial for a fixed n, sigma and classifier only."""
-        if isinstance(self.classifier.adaptation, ZeroShotAdaptation):
-            raise ValueError(
-                "a prediction set needs a prompt that does not depend on the image, got zero-shot adaptation"
-            )
-        if isinstance(self.sigma, AutoSigma):
-            raise ValueError("a prediction set needs a fixed sigma, got auto")
-        if self.params.target_radius is not None:
-            raise ValueError("a prediction set needs a fixed n, got target_radius")
-        if self.noise_space != "model_input":
-            raise ValueError("a prediction set needs noise on the model input, got noise_space=image")
-        if asked.radius > SET_RATIO_MAX * self.sigma.sigma:
+    def _check_set_radius(self, asked: PredictionSetRequest) -> None:
+        """Refuses a radius at which every threshold is 0."""
+        if asked.radius > SET_RATIO_MAX * self.sigma.largest:
             raise ValueError(f"prediction_radius must be at most {SET_RATIO_MAX:g} sigma, got {asked.radius!r}")
 
     def _check_auto(self) -> None:

@@ -8,7 +8,9 @@ from certrad.models.types.calibration import PredictionSetResult
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
 from certrad.models.types.image import ImageRadius, ImageWarning, NoImageRadius
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
+from certrad.models.types.parameter_result import ParametersResult
 from certrad.models.types.renderings import Rendering
+from certrad.models.types.routing_summary import RoutingSummary
 from certrad.models.types.smoothing import AbstentionReason, Bound, Decision, Scope
 from certrad.models.types.window_boxes import TriedBox
 
@@ -36,46 +38,6 @@ class ResultWarning:
 
     code: WarningCode = field(metadata=_doc("what it is about; `backbone_note` is a remark of the backbone's card"))
     message: str = field(metadata=_doc("the same as sentences; to be shown above the radius"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteSummary:
-    """The limit that one outcome of the selector sets on the radius.
-
-    Attributes:
-        sigma: Noise standard deviation of the route; None for `invalid`.
-        sampled: Whether estimation samples of the route were drawn.
-        p_a_lower: See `RouteBounds`.
-        p_b_upper: See `RouteBounds`.
-        radius: See `RouteBounds`.
-        q_a_lower: See `RouteBounds`.
-        q_b_upper: See `RouteBounds`.
-        exclusion_radius: See `RouteBounds`.
-    """
-
-    sigma: float | None
-    sampled: bool
-    p_a_lower: float
-    p_b_upper: float
-    radius: float
-    q_a_lower: float
-    q_b_upper: float
-    exclusion_radius: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoutingSummary:
-    """An automatic choice of sigma, without its samples.
-
-    Attributes:
-        route: Index of the selected route.
-        selector_sigma: Noise standard deviation of the selector.
-        outcomes: One for every route, and last one for `invalid`.
-    """
-
-    route: int
-    selector_sigma: float
-    outcomes: tuple[RouteSummary, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +144,7 @@ class ResultFacts:
         radius_in_image_units: The radius on the image that was sent.
         routing: The automatic choice of sigma, None for a sigma of the sender's.
         variants: What other renderings of the same file show; None where none were asked for.
+        parameters: What noise on the window shows; None where none was asked for.
         prediction_set: A list of classes with a promised share of misses; None where none was asked for.
         warnings: What the reader must know before the radius.
         window: The window that was applied to the image; None where an earlier release decoded it.
@@ -235,6 +198,9 @@ class ResultFacts:
     variants: VariantsResult | None = field(
         default=None,
         metadata=_doc("only with `variants`: whether other renderings of the same file have the class too"),
+    )
+    parameters: ParametersResult | None = field(
+        default=None, metadata=_doc("only with `parameter_sigma`: what noise on the window shows of the class")
     )
     prediction_set: PredictionSetResult | None = field(
         default=None,

@@ -95,7 +95,10 @@ def failed(url: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def box(url: str) -> dict[str, Any]:
-    lists = [{"kind": "windows", "windows": [*BOX, [100, 20], [120, 20]]}, {"kind": "jpeg", "quality": [50]}]
+    lists: list[dict[str, Any]] = [
+        {"kind": "windows", "windows": [*BOX, [100, 20], [120, 20]]},
+        {"kind": "jpeg", "quality": [50]},
+    ]
     job = certify(url, scan(), lists, variant_radius="0.1")
     assert job["result"]["variants"]["held"] is False
     return job

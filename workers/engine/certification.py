@@ -3,7 +3,6 @@
 import hashlib
 import time
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import torch
 
@@ -33,6 +32,7 @@ from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.disagreement import report_redone
 from certrad.workers.engine.job_setup import LabellingSetup, SetupFactory
 from certrad.workers.engine.ledger import JobEndedError, LedgerEntry, RedisLedger
+from certrad.workers.engine.parameters import estimate_parameters
 from certrad.workers.engine.prediction_sets import job_calibration, prediction_set_of
 from certrad.workers.engine.progress import SamplingProgress
 from certrad.workers.engine.result_warnings import result_warnings
@@ -106,13 +106,16 @@ class Certification:
         calibration = job_calibration(self.input, setup, self.runtime)
         evidence = self._estimate(setup)
         variants = self._sample_variants(evidence, setup)
+        # Noise on the window is a claim beside the others: this engine draws its samples alone.
+        parameters = estimate_parameters(self._setup_factory, setup, evidence, self._own_ledger("parameters:"))
         timing = {"select_s": selected_at - self.began, "estimate_s": time.monotonic() - selected_at}
-        facts = self._facts(evidence, setup, variants)
+        facts = replace(self._facts(evidence, setup, variants), parameters=parameters)
         facts = replace(facts, prediction_set=prediction_set_of(facts.request, evidence, calibration))
         self._hand_over(facts, setup.model.card, timing)
         self._add_figures(evidence, setup, variants)
         self._enter("finishing")
-        estimation, samples = timing["estimate_s"], self.share.samples + (0 if variants is None else variants.samples)
+        further = (0 if variants is None else variants.samples) + (0 if parameters is None else parameters.drawn)
+        estimation, samples = timing["estimate_s"], self.share.samples + further
         return Labelling(estimation=estimation, seconds=estimation - self.share.waited, samples=samples)
 
     def _enter(self, phase: Phase) -> None:
@@ -200,27 +203,26 @@ class Certification:
 
     def _sample_variants(self, evidence: Evidence, setup: LabellingSetup) -> VariantsEvidence | None:
         """Returns what the variants of the file show; this engine draws their few samples alone."""
-        ledger_of = partial(
-            RedisLedger,
-            self.runtime.redis,
-            self.input.job_id,
-            ttl=self.runtime.settings.input_ttl,
-            raise_if_stopped=stopping.raise_if_stopped,
-            engine=self.runtime.name,
-        )
-        ledger = ledger_of()
+        ledger = self._own_ledger("")
 
         def note() -> None:
             ledger.check()
             self.progress.variant()
 
         sampling = VariantSampling(
-            factory=self._setup_factory,
-            setup=setup,
-            ledger_of=lambda part: ledger_of(part=part),
-            on_variant=note,
+            factory=self._setup_factory, setup=setup, ledger_of=self._own_ledger, on_variant=note
         )
         return sampling.estimate(evidence)
+
+    def _own_ledger(self, part: str) -> RedisLedger:
+        return RedisLedger(
+            self.runtime.redis,
+            self.input.job_id,
+            ttl=self.runtime.settings.input_ttl,
+            raise_if_stopped=stopping.raise_if_stopped,
+            engine=self.runtime.name,
+            part=part,
+        )
 
     def _facts(self, evidence: Evidence, setup: LabellingSetup, variants: VariantsEvidence | None) -> Facts:
         entry, model, parts, sampler = setup.entry, setup.model, setup.parts, setup.sampler

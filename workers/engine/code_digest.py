@@ -28,6 +28,7 @@ CERTIFYING: Final = (
     "workers/engine/helper.py",
     "workers/engine/job_setup.py",
     "workers/engine/model.py",
+    "workers/engine/parameters.py",
     "workers/engine/prediction_sets.py",
     "workers/engine/variants.py",
 )

@@ -216,6 +216,7 @@ def _of_image(
     from certrad.models.prompts.store import PromptStore
     from certrad.models.replay import replay  # torch
     from certrad.models.replay.rebuild import rebuild
+    from certrad.models.replay.versions import version_warning
 
     try:
         prompts, adapters = PromptStore(own=settings.prompts_dir), AdapterStore(own=settings.adapters_dir)
@@ -223,7 +224,8 @@ def _of_image(
     except (Rejected, ValueError) as error:
         yield Check("classifier", False, str(error))
         return
-    yield Check("classifier", True, _SAME if rebuilt.same_text else _ROUNDED)
+    same = _SAME if rebuilt.same_text else _ROUNDED
+    yield Check("classifier", True, "; ".join(filter(None, (same, version_warning(statement.software)))))
     if options.fresh:
         with _bar("fresh run") as on_samples:
             key = secrets.token_bytes(_KEY_BYTES)
@@ -239,6 +241,10 @@ def _of_image(
             with _bar("variants") as on_samples:
                 again = partial(replay.check_variants, *given, tolerant=tolerant, on_samples=on_samples)
                 yield run_check("replay_variants", again)
+        if statement.parameters is not None:
+            with _bar("window noise") as on_samples:
+                again = partial(replay.check_windows, *given, tolerant=tolerant, on_samples=on_samples)
+                yield run_check("replay_parameters", again)
 
 
 @contextmanager
@@ -271,6 +277,8 @@ def _show(
     if statement is not None:
         above = "".join(f"warning {code}: {IMAGE_WARNINGS[code]}\n" for code in warnings)
         variants = "" if statement.variants is None else f"\nvariants: {statement.variants.text}"
+        if statement.parameters is not None:
+            variants += f"\nnoise on the window: {statement.parameters.text}"
         variants += "" if statement.prediction_set is None else f"\nprediction set: {statement.prediction_set.text}"
         scope = f"scope {statement.scope}: {statement.scope_text}"
         sys.stdout.write(f"\n{above}{_claim(statement)}{variants}\n{scope}\n{_CAVEAT}\n")

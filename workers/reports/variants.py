@@ -9,13 +9,14 @@ from certrad.models.types.applied_window import (
     AppliedWindow,
     FullRange,
     HeaderTable,
-    HeaderWindow,
     PercentileRange,
-    SentWindow,
-    TaskWindow,
+    WindowOfHeader,
+    WindowOfRequest,
+    WindowOfTask,
 )
 from certrad.models.types.renderings import (
     BitsVariant,
+    CellVariant,
     FrameVariant,
     JpegVariant,
     RegionVariant,
@@ -134,6 +135,8 @@ def rendering_text(rendering: Rendering, texts: Texts) -> str:
     match rendering:
         case WindowVariant(window=window):
             return _window(window, texts)
+        case CellVariant():
+            return texts("rendering.cell", **_values(rendering, texts))
         case ShiftVariant(down=down, right=right):
             return texts("rendering.shift", down=str(down), right=str(right))
         case JpegVariant(quality=quality):
@@ -148,13 +151,13 @@ def rendering_text(rendering: Rendering, texts: Texts) -> str:
 
 def _window(window: AppliedWindow, texts: Texts) -> str:
     match window:
-        case HeaderWindow(number=number, of=of):
+        case WindowOfHeader(number=number, of=of):
             return texts("rendering.header", number=str(number), of=str(of), **_values(window, texts))
         case HeaderTable(number=number, of=of):
             return texts("rendering.header_table", number=str(number), of=str(of))
-        case TaskWindow(name=name):
+        case WindowOfTask(name=name):
             return texts("rendering.preset", name=name, **_values(window, texts))
-        case SentWindow():
+        case WindowOfRequest():
             return texts("rendering.window", **_values(window, texts))
         case PercentileRange():
             return texts("rendering.percentile")
@@ -162,7 +165,7 @@ def _window(window: AppliedWindow, texts: Texts) -> str:
             return texts("rendering.full_range")
 
 
-def _values(window: HeaderWindow | SentWindow | TaskWindow, texts: Texts) -> dict[str, str]:
+def _values(window: WindowOfHeader | WindowOfRequest | WindowOfTask | CellVariant, texts: Texts) -> dict[str, str]:
     return {
         name: f"{value:g}" if texts.language == "en" else texts.number(value)
         for name, value in (("centre", window.centre), ("width", window.width))

@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic_core.core_schema import ValidationInfo
 
 from certrad.app.api.problems import InvalidRequest, refusal
+from certrad.app.api.schemas.parameters import NoiseOnWindow
 from certrad.app.api.schemas.submission import SubmissionForm
 from certrad.models.types import Bound, FixedSigma, Region, SamplingParams
 from certrad.models.types.calibration import BETA_RANGE
@@ -151,6 +152,14 @@ class CertifyForm(SubmissionForm):
         ge=N0_MIN,
         le=N_MAX,
         description="samples of each variant; default: the fewest that can show `variant_radius`",
+    )
+    parameter_sigma: Json[NoiseOnWindow] | None = Field(
+        None,
+        description="noise on the window under which the class is to hold too, as a JSON object with the standard "
+        "deviations `window_centre`, in units of the image after the rescale (HU), and `ln_window_width`: fixed "
+        "numbers, never taken from the header of the image; not with `sigma=auto`, `target_radius`, `zero_shot`, "
+        "`noise_space=image` or `variants`",
+        examples=['{"window_centre": 50, "ln_window_width": 0.2}'],
     )
     prediction_set: Identifier | None = Field(
         None,

@@ -12,6 +12,7 @@ import { certificateDocument, factTable, seenImage, warningList } from "./parts.
 import { predictionSet } from "./prediction_set.js";
 import { problemMessage } from "./problem.js";
 import { lacking, may } from "./session.js";
+import { parameters } from "./parameters.js";
 import { variants } from "./variants.js";
 
 /** Returns the view of an ended job. */
@@ -70,6 +71,7 @@ function frame(job, kind, ...text) {
   const reads = may("read");
   if (kind === "certified" && reads) main.append(example(job));
   if (result.variants) main.append(variants(job));
+  if (result.parameters) main.append(parameters(result));
   if (result.prediction_set) main.append(predictionSet(result));
   main.append(
     h("div.pair",

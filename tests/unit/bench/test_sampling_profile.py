@@ -11,8 +11,8 @@ import torch
 
 from certrad.bench.common import sampling_profile
 from certrad.bench.common.sampling_profile import ELSEWHERE, PARTS, Share, as_table, part_of, profiled, shares
-from certrad.models.smoothing.noise import Noise
-from certrad.models.smoothing.sampling import NoisySampler, Stream
+from certrad.models.smoothing.noise import Noise, Stream
+from certrad.models.smoothing.sampling import NoisySampler
 from tests.support.processes import ROOT
 
 
@@ -36,7 +36,11 @@ def frame_inside(action: Callable[[Callable[[], None]], object]) -> FrameType:
 
 def test_the_innermost_part_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(stay: Callable[[], None]) -> None:
-        monkeypatch.setattr(np, "rint", lambda eps, out: (stay(), out)[1])
+        def rint(_: object, out: object) -> object:
+            stay()
+            return out
+
+        monkeypatch.setattr(np, "rint", rint)
         image = np.full((3, 2, 2), 0.5)
         sampler = NoisySampler(image=image, sigma=0.5, noise=Noise(bytes(32)), batch_size=1, device=torch.device("cpu"))
         sampler.batch(Stream.SELECT, 0)

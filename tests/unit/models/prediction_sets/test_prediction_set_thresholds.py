@@ -159,4 +159,4 @@ def _worst_misses(quantile: int, n: int, n_test: int, ratio: float, threshold: i
     clean = probability_below(quantile, n, shares)
     missed = probability_below(threshold, n_test, attacked_shares(shares, ratio))
     slopes = np.concatenate([[0, 1], np.geomspace(0.2, 50, 160), np.linspace(0.9, 1.3, 81)])
-    return min(1.0, *(float((missed - slope * clean).max() + slope * spent) for slope in slopes))
+    return min([1.0, *(float((missed - slope * clean).max()) + float(slope) * spent for slope in slopes)])
