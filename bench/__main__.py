@@ -58,6 +58,10 @@ COMMANDS: Final = {
         "certrad.bench.measure.unknown",
         "images of no class that are certified as one, with and without an adapter",
     ),
+    "rejection-curve": (
+        "certrad.bench.measure.rejection_curve",
+        "what the extra class of a bank costs on known images and gains on unknown ones",
+    ),
     "train-adapter": ("certrad.bench.demo.train_adapter", "train the adapter of the demo that is shipped"),
     "tune-bank": ("certrad.bench.demo.tune_bank", "tune the bank of prompts and the gate that are shipped"),
     "sequential-cost": (

@@ -51,6 +51,7 @@ KINDS |= {"header_windows/1": "kind", "windows/1": "kind windows", "shifts/1": "
 KINDS |= {"jpeg_qualities/1": "kind quality", "bit_depths/1": "bits kind", "region_shifts/1": "kind pixels step"}
 KINDS |= {"window/1": "kind window", "jpeg/1": "encoder kind quality", "bits/1": "bits kind", "frame/1": "kind offset"}
 KINDS |= {"fixed": "centre kind width", "preset": "kind preset", "shift/1": "down kind right"}
+KINDS |= {"rejection/1": "kind rejection_index rejection_sha256"}
 KINDS |= {"region/1": KINDS["shift/1"], "row": "estimation input_sha256 key p_a_lower p_b_upper radius rendering"}
 KINDS["variants/1"] = "asked_radius class_index counterexample held kind lists n radius rows rule text"
 KINDS["parameters/1"] = "centre class_index estimation key kind lattice limits p_a_lower p_b_upper reach sigma text"
@@ -59,12 +60,13 @@ KINDS["prediction_set/1"] = "beta calibration calibration_sha256 classes delta i
 KINDS["prediction_set/1"] += " poisoned_at_most quantiles radius single_class single_up_to text thresholds"
 CLAIMS = r"(%s|abstention/1)( selected_sigma/1 (no_)?image_radius/1| (no_)?image_radius/1( (variants|parameters)/1)?"
 CLAIMS += "( prediction_set/1)?) "
-PARTS = r"image_tower/1( image_adapter/1)? (bank/1|(template/1|prompt/1)( zero_shot/1)?)"
+PARTS = r"image_tower/1( image_adapter/1)? (bank/1( rejection/1)?|(template/1|prompt/1)( zero_shot/1)?)"
 ADAPTER = r"[a-z0-9][a-z0-9._-]{0,63}-([0-9a-f]{16}) \1[0-9a-f]{48}"  # an id ends with the first digits of its SHA-256
 FORMS = CLAIMS % "l2_radius/1" + PARTS, CLAIMS % "l2_rendered_radius/1" + "noisy_image/1 " + PARTS
-SHAPE, BESIDES = ("rows", "columns", "channels"), ("noisy_image/1", "image_adapter/1")
+SHAPE, BESIDES = ("rows", "columns", "channels"), ("noisy_image/1", "image_adapter/1", "rejection/1")
 HEADER = ("header_table/1", "header/1", "header/2")  # what the header of a file offers, in this order
 SINGLE = "single_up_to", "single_class"
+UNLIKE = "unlike the images this model was tuned on"  # the extra class of a bank: always the last, and in no other
 TESTS, SCOPES = ("p_a", "p_b", "p_a_anytime", "p_b_anytime"), ("input_independent", "frozen_prompt")
 SPENT = (((0.9, 0.1, 0, 0), (1, 0, 0, 0)), ((0.65, 0.1, 0.125, 0.125), (0.75, 0, 0.25, 0)))  # of alpha, on TESTS
 SHARES = ((0, 1, 0), (1, 0, 0), (0, 0, 1), (0.5, 0.5, 0), (0.25, 0.25, 0.5))  # of R^2, on ln width, centre and L2
@@ -201,6 +203,9 @@ def form(doc):
         yield fields <= {(KINDS["row"], spell(doc["estimation"]))} and variants["rule"] == "minimum"
     if doc["claims"][-1]["kind"] in ("variants/1", "parameters/1", "prediction_set/1"):
         yield not doc["params"]["target_radius"] and not {p["kind"] for p in parts} & {"noisy_image/1", "zero_shot/1"}
+    names, extra = doc["classifier"]["class_names"], of_kind(parts, "rejection/1")
+    yield [at for at, name in enumerate(names) if name == UNLIKE] == ([len(names) - 1] if extra else [])
+    yield not extra or (integer(extra["rejection_index"]) == len(names) - 1 and not of_kind(parts, "noisy_image/1"))
     yield any(re.fullmatch(form, " ".join(each["kind"] for each in (*doc["claims"], *parts))) for form in FORMS)
 
 

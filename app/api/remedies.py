@@ -22,6 +22,9 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "prompt_mismatch": Remedy(
         status=422, what_to_do="leave `backbone`, `adapter` and `task` out: a prompt carries them"
     ),
+    "sigma_not_tuned": Remedy(
+        status=422, what_to_do="choose a sigma between those of the bank's card, or a bank without an extra class"
+    ),
     "adapter_mismatch": Remedy(status=422, what_to_do="leave `backbone` out, or choose an adapter of that backbone"),
     "image_was_tuned_on": Remedy(
         status=422,

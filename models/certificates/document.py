@@ -128,6 +128,7 @@ def certification_result(
         "counts": evidence.estimation.per_class,
         "invalid": evidence.estimation.invalid,
         "class_names": spec.class_names,
+        "rejection_index": spec.rejection_index,
         "prompt": spec.prompt,
         "adaptation": _adaptation_name(spec),
         "backbone": spec.backbone,

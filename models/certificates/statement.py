@@ -23,6 +23,7 @@ from certrad.models.types import (
 from certrad.models.types.applied_window import UnroundedWindow, requested_window
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageRadius, NoImageRadius
+from certrad.models.types.rejection import UNLIKE
 from certrad.models.types.renderings import WindowVariant
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.variants import VariantsRequest
@@ -49,6 +50,11 @@ class StatedCertificate:
     p_a_lower: float
     p_b_upper: float
     target_reached: bool | None = None
+
+    @property
+    def unlike(self) -> bool:
+        """Returns whether the class is the extra one of a bank, which names nothing that the image shows."""
+        return self.label == UNLIKE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

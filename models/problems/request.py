@@ -31,6 +31,11 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         raised_if="the prompt checkpoint was tuned for another backbone, other classes or another adapter than the "
         "request names",
     ),
+    "sigma_not_tuned": Problem(
+        title="The bank's extra class was not tuned for this sigma",
+        raised_if="the bank has an extra class for images unlike those it was tuned on, and sigma is below or above "
+        "those that its threshold was set at",
+    ),
     "adapter_mismatch": Problem(
         title="The adapter does not fit the backbone",
         raised_if="the adapter was trained with another backbone or with other weights than the request names",

@@ -134,6 +134,7 @@ class ResultFacts:
         counts: Estimation samples of each class.
         invalid: Estimation samples without finite logits.
         class_names: The names of the classes, in order.
+        rejection_index: The place of the extra class of a bank among them; None where it has none.
         prompt: Id of the prompt, or `template`.
         adaptation: How the prompt was adapted.
         backbone: Id of the backbone.
@@ -206,6 +207,13 @@ class ResultFacts:
         default=None,
         metadata=_doc("only with `prediction_set`: the classes of a list that misses at most a promised share"),
     )
+    rejection_index: int | None = field(
+        default=None,
+        metadata=_doc(
+            "place among `class_names` of the extra class of a bank, `unlike the images this model was tuned on`; null "
+            "where the classifier has none. A result of this class names nothing that the image shows"
+        ),
+    )
     provenance: Provenance
     timing: dict[str, float] = field(metadata=_doc("seconds of this run"))
 
@@ -244,6 +252,11 @@ class CertifiedResult(ResultFacts):
             "exclude_if": lambda reached: reached is None,
         },
     )
+
+    @property
+    def unlike(self) -> bool:
+        """Returns whether the class is the extra one of a bank, which names nothing that the image shows."""
+        return self.class_index == self.rejection_index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import get_args
 from certrad.models.types.tuning import Acquisition
 from certrad.workers.cli.common import add_adapter, prompt_name, require_card, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.option_kinds import choice, existing, integer, text
+from certrad.workers.contract.option_kinds import choice, existing, integer, number, text
 
 
 def add_arguments(parser: Parser) -> None:
@@ -30,6 +30,12 @@ def add_arguments(parser: Parser) -> None:
         choice(*get_args(Acquisition)),
         "changes of window, background and frame of every copy",
         default="none",
+    )
+    parser.option(
+        "--rejection",
+        number(0.001, 0.01),
+        "add a class for images unlike those the bank is tuned on; the share of noisy known samples that may get it",
+        without="no such class",
     )
     add_data_dir(parser)
     parser.check(require_card("task", "task", "--task"))

@@ -163,6 +163,7 @@ class Certification:
         return LedgerEntry(
             text_features=head.text_features.cpu(),
             gate=head.gate,
+            rejection=head.rejection,
             members=member_digests(prompt) if isinstance(prompt, Bank) else (),
             context_sha256=None if prompt is None else hashlib.sha256(prompt_to_bytes(prompt)).hexdigest(),
             selection=self.input.plan.select(sampler, model.classifier_at(head), self.progress.selection),
@@ -245,6 +246,7 @@ class Certification:
             block_size=entry.batch_size,
             members=entry.members,
             gate_sha256=None if entry.gate is None else entry.gate.sha256,
+            rejection_sha256=None if entry.rejection is None else entry.rejection.sha256,
             card_sha256=parts.card_sha256,
             text_sha256=parts.text_sha256,
             processor=entry.engine.processor,

@@ -44,6 +44,7 @@ from certrad.models.types import (
     TaskCard,
 )
 from certrad.models.types.defaults import choose_classifier, default_prompts
+from certrad.models.types.rejection import UNLIKE
 from certrad.models.types.window import FileWindow
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.archive import match_classes
@@ -160,6 +161,8 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         adapters=classifiers.stored_adapters(adapters),
         default_adapter=task.default_adapter if task else None,
     )
+    if choice.rejection is not None:
+        choice.rejection.require(params.sigma)
     return EvaluationRequest(
         data=data,
         split=split,
@@ -170,7 +173,7 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         spec=ClassifierSpec(
             backbone=choice.backbone,
             prompt=choice.prompt_id,
-            class_names=class_names,
+            class_names=choice.answers(class_names),
             template=choice.template(classifiers.hand_written(options.template, split.template, choice)),
             adaptation=choice.adaptation,
             adapter=choice.adapter_id,
@@ -273,14 +276,15 @@ def _show(found: dict[str, Any], settings: dict[str, Any], request: EvaluationRe
     if as_json:
         shares = {
             **found,
-            "abstained": asdict(found["abstained"]),
+            **{name: asdict(found[name]) for name in ("abstained", "rejected")},
             "certified_accuracy": {radius: asdict(share) for radius, share in found["certified_accuracy"].items()},
         }
         sys.stdout.write(json.dumps({"settings": settings, **shares}) + "\n")
         return
     reached = {r: share for r, share in found["certified_accuracy"].items() if share.value or r == "0"}
     columns = {"certified" if radius == "0" else f"R ≥ {radius}": share for radius, share in reached.items()}
-    table = [f"| {name} | {_percent(share)} |" for name, share in {**columns, "abstained": found["abstained"]}.items()]
+    rest = {"abstained": found["abstained"], **({UNLIKE: found["rejected"]} if request.spec.rejection_index else {})}
+    table = [f"| {name} | {_percent(share)} |" for name, share in {**columns, **rest}.items()]
     seen = f"{found['images']} of {len(request.split)} images, n = {request.params.n}, σ = {request.params.sigma:g}"
     notes = [f"{seen}, {found['seconds_per_image']} s an image; intervals: exact, 95%"]
     if request.split.rule == "seeded":

@@ -45,6 +45,7 @@ _FORM: Final = CertifyForm.model_json_schema()
         "calibration_not_found",
         "calibration_mismatch",
         "prompt_mismatch",
+        "sigma_not_tuned",
         "adapter_not_found",
         "adapter_mismatch",
         "empty_image",
