@@ -1,4 +1,4 @@
-"""The count that a class needs in an altered image: count transfer (docs/mathematics.md, 9.2)."""
+"""The count that a class needs in an altered image: count transfer (docs/mathematics.md, 11.2)."""
 
 from functools import lru_cache
 from typing import Final

@@ -22,6 +22,7 @@ from certrad.models.certificates.calibration_card import read_calibration, write
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.verify import Issuer, verify
+from certrad.models.shipped import shipped_prompts, shipped_tasks
 from certrad.models.types.calibration import InstalledCalibration
 from certrad.models.types.tuned_on import TunedOn
 from certrad.workers import issue
@@ -31,9 +32,10 @@ from certrad.workers.engine import calibration_store
 from certrad.workers.engine import tasks as engine
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.intake import tasks as intake
-from certrad.workers.offline import calibration_sets, set_sampling
+from certrad.workers.intake.decode import decode_limited
+from certrad.workers.offline import calibration_sets
 from certrad.workers.offline.set_check import missed_p_value
-from certrad.workers.offline.set_sampling import SetSampling
+from certrad.workers.offline.set_sampling import SetSampling, load_sampling
 from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import TASK
 from tests.support.processes import environment
@@ -41,6 +43,7 @@ from tests.support.processes import environment
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("known_secret")]
 
 IMAGES = 3
+DEFAULTS = shipped_tasks()[TASK.id]
 COMMON = {"task": TASK.id, "n0": "10", "n": "150", "sigma": "0.1", "prompt": "template", "adapter": "none"}
 
 
@@ -149,7 +152,8 @@ def test_calibrations_are_listed_without_counts_and_digests(api: TestClient, cal
     ("fields", "code"),
     [
         ({"sigma": "0.25"}, "calibration_mismatch"),
-        ({"prompt": "mednist-few-shot-cde9e519d33425eb"}, "calibration_mismatch"),
+        ({"adapter": DEFAULTS.default_adapter}, "calibration_mismatch"),
+        ({"adapter": DEFAULTS.default_adapter, "prompt": DEFAULTS.default_bank}, "calibration_mismatch"),
         ({"prediction_set": "ward-3-0123456789abcdef"}, "calibration_not_found"),
         ({"target_radius": "0.05"}, "invalid_request"),
         ({"sigma": "auto"}, "invalid_request"),
@@ -196,23 +200,20 @@ def test_interrupted_calibration_draws_no_sample_twice(
 ) -> None:
     drawn: list[str] = []
     whole = SetSampling.labels
+    limit = 5
 
-    def dying(self: SetSampling, pixels: Any, input_sha256: str) -> Any:
-        if len(drawn) == 5:
+    def counted(self: SetSampling, pixels: Any, input_sha256: str) -> Any:
+        if len(drawn) == limit:
             raise KeyboardInterrupt
         drawn.append(input_sha256)
         return whole(self, pixels, input_sha256)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(set_sampling.SetSampling, "labels", dying)
-        with pytest.raises(KeyboardInterrupt):
-            calibrate("--pooled")
+    monkeypatch.setattr(SetSampling, "labels", counted)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate("--pooled")
     assert (settings.calibrations_dir / "ward-3.calibrating").exists()
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            SetSampling, "labels", lambda self, pixels, digest: (drawn.append(digest), whole(self, pixels, digest))[1]
-        )
-        assert calibrate("--pooled") == 0
+    limit = 1_000
+    assert calibrate("--pooled") == 0
     assert len(drawn) == len(set(drawn)) == IMAGES * len(TASK.class_names)
     assert not (settings.calibrations_dir / "ward-3.calibrating").exists()
     (made,) = Calibrations(redis).read_all()
@@ -230,23 +231,12 @@ def test_image_that_is_there_twice_is_refused(
 def test_image_that_the_prompt_was_tuned_on_is_refused(
     calibrate: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = calibration_sets.load_sampling
-
     def tuned(*given: Any, **named: Any) -> SetSampling:
-        sampling = whole(*given, **named)
-        card = set_sampling.installed_cards(*([Path("none")] * 3)).prompts["mednist-few-shot-cde9e519d33425eb"]
-        seen = (seen_digest(sampling),)
-        return replace(sampling, model=replace(sampling.model, card=replace(card, tuned_on=TunedOn(public=seen))))
-
-    def seen_digest(sampling: SetSampling) -> str:
-        decoded, _ = calibration_sets_decode(sampling)
-        return hashlib.sha256(decoded.tobytes()).hexdigest()
-
-    def calibration_sets_decode(sampling: SetSampling) -> tuple[Any, Any]:
-        from certrad.workers.intake.decode import decode_limited
-
-        made, facts = decode_limited(png(100), sampling.request, sampling.card, WorkerSettings())
-        return made.pixels, facts
+        sampling = load_sampling(*given, **named)
+        decoded, _ = decode_limited(png(100), sampling.request, sampling.card, WorkerSettings())
+        seen = TunedOn(public=(hashlib.sha256(decoded.pixels.tobytes()).hexdigest(),))
+        card = replace(shipped_prompts()[str(DEFAULTS.default_bank)], tuned_on=seen)
+        return replace(sampling, model=replace(sampling.model, card=card))
 
     monkeypatch.setattr(calibration_sets, "load_sampling", tuned)
     assert calibrate() == 1

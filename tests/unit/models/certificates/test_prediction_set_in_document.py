@@ -129,7 +129,7 @@ def test_quantile_that_is_not_that_of_the_calibration_is_refused(run: Run) -> No
 
 @pytest.mark.parametrize("field", ["sigma", "law", "classifier_sha256", "class_names"])
 def test_calibration_of_another_classifier_or_noise_is_refused(field: str, run: Run) -> None:
-    others = {
+    others: dict[str, Any] = {
         "sigma": 0.25,
         "law": "aes128ctr-boxmuller-f64",
         "classifier_sha256": "0" * 64,
