@@ -146,6 +146,11 @@ class UnsmoothedEvidence:
         return len(self.variants)
 
     @property
+    def samples(self) -> int:
+        """Returns the samples of all variants together: one pass each."""
+        return len(self.variants)
+
+    @property
     def counterexample(self) -> int | None:
         """Returns the place of the first variant with another answer; None where there is none."""
         return next((place for place, label in enumerate(self.labels) if label != self.class_index), None)
