@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from certrad.models.types import CertifyRequest
+from certrad.models.types.calibration import PredictionSetEvidence
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.grey_values import GreyImage
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
@@ -27,6 +28,7 @@ class Facts:
         variants: The samples of other renderings of the file; None where none were asked for.
         parameters: The samples under noise on the window; None where none were asked for.
         grey: The values before the window, by digest; None where no noise on it was asked for.
+        prediction_set: The prediction set; None where none was asked for.
     """
 
     request: CertifyRequest
@@ -39,6 +41,7 @@ class Facts:
     variants: VariantsEvidence | None = None
     parameters: ParametersEvidence | None = None
     grey: GreyImage | None = None
+    prediction_set: PredictionSetEvidence | None = None
 
 
 def build_facts(

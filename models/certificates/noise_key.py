@@ -91,8 +91,8 @@ def classifier_parts(classifier: ClassifierIdentity, law: NoiseLaw) -> Classifie
 def sampling_digest(request: CertifyRequest) -> str:
     """Returns the SHA-256 of sigma and the sampling parameters, in one spelling: a part of the noise key.
 
-    With two classes both ways to bound the runner-up are one, and have one digest. Without variants and noise on the
-    window the digest is that of releases that knew neither.
+    With two classes both ways to bound the runner-up are one, and have one digest. Without variants, noise on the
+    window or a prediction set the digest is that of releases that knew none.
 
     Args:
         request: The request.
@@ -115,6 +115,7 @@ def sampling_digest(request: CertifyRequest) -> str:
             "bound": None if len(request.classifier.class_names) == 2 else params.bound,
             "target_radius": None if params.target_radius is None else float(params.target_radius),
             **further,
+            **({} if request.prediction_set is None else {"prediction_set": asdict(request.prediction_set)}),
         }
     )
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from certrad.models.certificates import checks, image_checks, parameter_checks, routed_checks, variant_checks
+from certrad.models.certificates import checks, image_checks, routed_checks
 from certrad.models.certificates.envelopes.opening import MAX_ENVELOPE_BYTES, Form, Opened, open_certificate
 from certrad.models.certificates.findings import Check, Skipped
+from certrad.models.certificates.further_claims import further_checks, further_samples
 from certrad.models.certificates.issuer import Issuer, IssuerStatus, ProvenTime, check_issuer
 from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.schemas.schema import SCHEMAS, read
 from certrad.models.certificates.signature import is_signed, signer
-from certrad.models.certificates.stated_samples import StatedVariants
 from certrad.models.certificates.statement import StatedCertificate, StatedRouting, Statement
 from certrad.models.certificates.text import formula
 from certrad.models.certificates.time_stamp import TimeStampError, TimeStampTrust, latest_time
@@ -174,11 +174,8 @@ def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[]
         ValueError: The request is impossible, or counts or labels do not fit it.
     """
     request, routing, noisy = statement.request, statement.routing, statement.classifier.noisy_image
-    variants, parameters = statement.variants, statement.parameters
     n_classes = len(request.classifier.class_names)
-    drawn = [statement.estimation, *(row.estimation for row in (variants.rows if variants else ()))]
-    if parameters is not None and parameters.estimation is not None:
-        drawn.append(parameters.estimation)
+    drawn = [statement.estimation, *further_samples(statement)]
     if {len(statement.selection.per_class), *(len(samples.per_class) for samples in drawn)} != {n_classes}:
         raise ValueError(f"counts must be of {n_classes} classes")
     noise: dict[str, Callable[[], str]] = {}
@@ -192,8 +189,7 @@ def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[]
         **(_of_one_sigma(statement) if routing is None else _of_routes(statement, routing)),
         **({} if noisy is None else {"noise_space": partial(image_checks.noise_space, statement, noisy)}),
         "image_units": partial(image_checks.image_units, statement),
-        **({} if variants is None else _of_variants(statement, variants)),
-        **({} if parameters is None else {"parameters": partial(parameter_checks.parameters, statement, parameters)}),
+        **further_checks(statement),
     }
 
 
@@ -207,13 +203,6 @@ def _of_one_sigma(statement: Statement) -> dict[str, Callable[[], str]]:
         "class": partial(checks.class_index, statement),
         "bounds": partial(checks.bounds, statement, labels),
         "radius": partial(checks.radius, statement),
-    }
-
-
-def _of_variants(statement: Statement, variants: StatedVariants) -> dict[str, Callable[[], str]]:
-    return {
-        "variant_lists": partial(variant_checks.variant_lists, statement, variants),
-        "variants": partial(variant_checks.variants, statement, variants),
     }
 
 

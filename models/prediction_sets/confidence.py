@@ -1,4 +1,4 @@
-"""What can be said about the one calibration set that was drawn (docs/mathematics.md, 9.5)."""
+"""What can be said about the one calibration set that was drawn (docs/mathematics.md, 11.5)."""
 
 from scipy import special
 

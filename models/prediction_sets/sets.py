@@ -42,7 +42,7 @@ class SetRule:
     def single_up_to(self, counts: Sequence[int], n_test: int) -> float | None:
         """Returns the largest radius of the fixed list at which the set holds one class; None where it never does.
 
-        The sets grow with the radius, so that this number is right whatever was looked at (docs/mathematics.md, 9.6).
+        The sets grow with the radius, so that this number is right whatever was looked at (docs/mathematics.md, 11.6).
 
         Args:
             counts: The samples of each class.

@@ -1,4 +1,4 @@
-"""The count that a class needs in an altered image: count transfer (docs/mathematics.md, 9.2)."""
+"""The count that a class needs in an altered image: count transfer (docs/mathematics.md, 11.2)."""
 
 from functools import lru_cache
 from typing import Final
@@ -43,8 +43,8 @@ def attacked_shares(shares: ArrayLike, ratio: float) -> _Shares:
         ratio: L2 norm of the change in units of sigma.
     """
     clean = np.clip(np.asarray(shares, np.float64) - ETA, 0.0, 1.0)
-    attacked: _Shares = np.clip(special.ndtr(special.ndtri(clean) - ratio) - ETA, 0.0, 1.0)
-    return attacked
+    moved = np.asarray(special.ndtr(special.ndtri(clean) - ratio), np.float64)
+    return np.clip(moved - ETA, 0.0, 1.0)
 
 
 def robust_threshold(

@@ -192,6 +192,7 @@ def rebuild(
     if stated.context_sha256 is not None:  # schema 3 names it only where nothing else does: after an adaptation
         _compare("context", None if prompt is None else _sha256(prompt_to_bytes(prompt)), stated.context_sha256)
     _compare("gate", None if head.gate is None else head.gate.sha256, stated.gate_sha256)
+    _compare("extra class", None if head.rejection is None else head.rejection.sha256, stated.rejection_sha256)
     _compare("bank members", member_digests(prompt) if isinstance(prompt, Bank) else (), stated.members)
     same_text = text_features_sha256(head.text_features) == stated.text_features_sha256
     return Rebuilt(

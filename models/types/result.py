@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from certrad.models.types.applied_window import AppliedWindow
+from certrad.models.types.calibration import PredictionSetResult
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
 from certrad.models.types.image import ImageRadius, ImageWarning, NoImageRadius
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
@@ -133,6 +134,7 @@ class ResultFacts:
         counts: Estimation samples of each class.
         invalid: Estimation samples without finite logits.
         class_names: The names of the classes, in order.
+        rejection_index: The place of the extra class of a bank among them; None where it has none.
         prompt: Id of the prompt, or `template`.
         adaptation: How the prompt was adapted.
         backbone: Id of the backbone.
@@ -144,6 +146,7 @@ class ResultFacts:
         routing: The automatic choice of sigma, None for a sigma of the sender's.
         variants: What other renderings of the same file show; None where none were asked for.
         parameters: What noise on the window shows; None where none was asked for.
+        prediction_set: A list of classes with a promised share of misses; None where none was asked for.
         warnings: What the reader must know before the radius.
         window: The window that was applied to the image; None where an earlier release decoded it.
         provenance: What computed it.
@@ -200,13 +203,25 @@ class ResultFacts:
     parameters: ParametersResult | None = field(
         default=None, metadata=_doc("only with `parameter_sigma`: what noise on the window shows of the class")
     )
+    prediction_set: PredictionSetResult | None = field(
+        default=None,
+        metadata=_doc("only with `prediction_set`: the classes of a list that misses at most a promised share"),
+    )
+    rejection_index: int | None = field(
+        default=None,
+        metadata=_doc(
+            "place among `class_names` of the extra class of a bank, `unlike the images this model was tuned on`; null "
+            "where the classifier has none. A result of this class names nothing that the image shows"
+        ),
+    )
     provenance: Provenance
     timing: dict[str, float] = field(metadata=_doc("seconds of this run"))
 
     @property
     def samples_drawn(self) -> int:
-        """Returns every sample that was drawn for the result, those of variants included."""
-        return self.samples_used + (0 if self.variants is None else self.variants.samples)
+        """Returns every sample that was drawn for the result, those of variants and of noise on the window included."""
+        further = (self.variants, self.parameters)
+        return self.samples_used + sum(each.samples for each in further if each is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +253,11 @@ class CertifiedResult(ResultFacts):
             "exclude_if": lambda reached: reached is None,
         },
     )
+
+    @property
+    def unlike(self) -> bool:
+        """Returns whether the class is the extra one of a bank, which names nothing that the image shows."""
+        return self.class_index == self.rejection_index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

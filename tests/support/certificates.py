@@ -54,6 +54,7 @@ from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Sub
 from certrad.models.types.image import ImageScale
 from certrad.models.types.noise_space import ImageMap, NoiseSpace, NoisyImage
 from certrad.models.types.parameters import ParametersEvidence, ParameterSigma
+from certrad.models.types.rejection import with_unlike
 from certrad.models.types.renderings import CellVariant, Rendering, WindowVariant
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.variant_lists import (
@@ -206,6 +207,7 @@ class Case:
     noise_space: NoiseSpace = field(default="model_input", repr=False)
     variants: VariantsRequest | None = field(default=None, repr=False)
     window: AppliedWindow = field(default=WINDOWS[0], repr=False)
+    unlike: bool = field(default=False, repr=False)  # whether the last class is the extra one of a bank
     failing: int | None = field(default=None, repr=False)  # the place of a variant that shows another class
     parameter_sigma: ParameterSigma | None = field(default=None, repr=False)
     window_probabilities: tuple[float, ...] | None = field(default=None, repr=False)  # under noise on the window
@@ -214,6 +216,8 @@ class Case:
     def request(self) -> CertifyRequest:
         """The request it answers."""
         names = tuple(f"class {i}" for i in range(len(self.probabilities)))
+        if self.unlike:
+            names = with_unlike(names[:-1])
         learned = not isinstance(self.adaptation, ZeroShotAdaptation)
         spec = ClassifierSpec(
             backbone="demo",
@@ -445,6 +449,7 @@ def identity(spec: ClassifierSpec, *, block_size: int, noisy: NoisyImage | None 
         adapter_sha256=None if spec.adapter is None else ADAPTER_SHA256,
         adapter_images=None if spec.adapter is None else "recorded",
         noisy_image=noisy,
+        rejection_sha256=None if spec.rejection_index is None else _digest("extra class"),
     )
 
 

@@ -33,6 +33,7 @@ from certrad.workers.engine.disagreement import report_redone
 from certrad.workers.engine.job_setup import LabellingSetup, SetupFactory
 from certrad.workers.engine.ledger import JobEndedError, LedgerEntry, RedisLedger
 from certrad.workers.engine.parameters import estimate_parameters
+from certrad.workers.engine.prediction_sets import job_calibration, prediction_set_of
 from certrad.workers.engine.progress import SamplingProgress
 from certrad.workers.engine.result_warnings import result_warnings
 from certrad.workers.engine.runtime import Runtime
@@ -102,6 +103,7 @@ class Certification:
         entry = ledger.fixed() or ledger.fix(self._propose())
         setup = self._setup_factory.prepare(entry)
         selected_at = time.monotonic()
+        calibration = job_calibration(self.input, setup, self.runtime)
         evidence = self._estimate(setup)
         variants = self._sample_variants(evidence, setup)
         # Noise on the window is a claim beside the others: this engine draws its samples alone.
@@ -109,6 +111,7 @@ class Certification:
         parameters = estimate_parameters(self._setup_factory, setup, evidence, own, self.progress.in_windows)
         timing = {"select_s": selected_at - self.began, "estimate_s": time.monotonic() - selected_at}
         facts = replace(self._facts(evidence, setup, variants), parameters=parameters)
+        facts = replace(facts, prediction_set=prediction_set_of(facts.request, evidence, calibration))
         self._hand_over(facts, setup.model.card, timing)
         self._add_figures(evidence, setup, variants)
         self._enter("finishing")
@@ -161,6 +164,7 @@ class Certification:
         return LedgerEntry(
             text_features=head.text_features.cpu(),
             gate=head.gate,
+            rejection=head.rejection,
             members=member_digests(prompt) if isinstance(prompt, Bank) else (),
             context_sha256=None if prompt is None else hashlib.sha256(prompt_to_bytes(prompt)).hexdigest(),
             selection=self.input.plan.select(sampler, model.classifier_at(head), self.progress.selection),
@@ -243,6 +247,7 @@ class Certification:
             block_size=entry.batch_size,
             members=entry.members,
             gate_sha256=None if entry.gate is None else entry.gate.sha256,
+            rejection_sha256=None if entry.rejection is None else entry.rejection.sha256,
             card_sha256=parts.card_sha256,
             text_sha256=parts.text_sha256,
             processor=entry.engine.processor,

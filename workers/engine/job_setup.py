@@ -49,7 +49,8 @@ class LabellingSetup:
     @property
     def head(self) -> TextHead:
         """Returns what follows the image encoder."""
-        return TextHead(text_features=self.entry.text_features, gate=self.entry.gate)
+        entry = self.entry
+        return TextHead(text_features=entry.text_features, gate=entry.gate, rejection=entry.rejection)
 
     @property
     def classifier_at(self) -> ClassifierAt:

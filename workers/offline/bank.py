@@ -3,6 +3,7 @@
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,9 +20,12 @@ from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.store import PromptStore
 from certrad.models.prompts.training.acquisition import RANGES
 from certrad.models.prompts.training.bank import BankParams, bank_accuracy, tune_bank
-from certrad.models.prompts.training.image_choice import choose_images
+from certrad.models.prompts.training.image_choice import VALIDATION_PER_CLASS, choose_images
+from certrad.models.prompts.training.noise import unit_noise
+from certrad.models.prompts.training.rejection import OTHERS_MIN, RejectionParams, tune_rejection
 from certrad.models.prompts.training.tuning import TuningSet
-from certrad.models.types import TEMPLATE_PROMPT, BackboneCard, CertifyRequest, ClassifierSpec, PromptCard
+from certrad.models.types import TEMPLATE_PROMPT, BackboneCard, CertifyRequest, ClassifierSpec, FixedSigma, PromptCard
+from certrad.models.types.noise_space import ImageMap
 from certrad.models.types.tuned_on import EpochDigests, TunedOn
 from certrad.models.types.tuning import TuningParams
 from certrad.models.types.window import FileWindow
@@ -61,12 +65,18 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
     choice = of_task(task, stores[0], cards.prompts, stores[1], prompt=TEMPLATE_PROMPT, adapter=options.adapter)
     card = cards.backbones[choice.backbone]
     files = files_of_classes(options.images, task)
+    _require_others(files, options)
     device = chosen_device(settings.device)
     backbone = load_encoder(card, choice.adapter, settings, device=device)
     spec = ClassifierSpec(
         backbone=card.id, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
     )
-    request = CertifyRequest(classifier=spec, window=FileWindow.of_task(task.windows))
+    request = CertifyRequest(
+        classifier=spec,
+        window=FileWindow.of_task(task.windows),
+        sigma=FixedSigma(max(params.sigmas)),  # the largest image is the smallest one that every noise level allows
+        noise_space=options.noise_space,
+    )
     data = _decode(files, request, card, params, settings)
     with progress_bar("stages") as progress:
         bar = progress.add_task("tuning", total=params.stages)
@@ -76,8 +86,25 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
             data.labels,
             task.class_names,
             params,
+            noise=unit_noise(data.image_map, backbone.image_size),
             on_stage=lambda name: progress.update(bar, advance=1, description=name),
         )
+        rejection, tuned_on = None, data.images
+        facts: dict[str, object] = {}
+        if options.rejection is not None:
+            extra = RejectionParams(false_rejections=options.rejection, seed=params.seed)
+            others = data.validation_images[0::2], data.validation_images[1::2]
+            bank, rejection = tune_rejection(
+                backbone,
+                bank,
+                bank.text_features(backbone, task.class_names),
+                (data.images, data.labels),
+                others,
+                extra,
+                params,
+                on_stage=lambda name: progress.update(bar, description=name),
+            )
+            tuned_on, facts = torch.cat([data.images, others[0]]), {"rejection": asdict(extra)}
     epoch = EpochSecrets(settings.secrets_dir).current()
     return save_prompt(
         settings.prompts_dir,
@@ -89,13 +116,27 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
         task=task.id,
         tuning={
             **asdict(params),
+            **facts,
             "training_images": len(data.images),
             "data_sha256": data.sha256,
             "gate_sha256": bank.gate.sha256,
+            **({} if data.image_map is None else {"noise_space": "image", "images": asdict(data.image_map)}),
         },
         measured=_measure(backbone, bank, data, task.class_names, params),
-        tuned_on=TunedOn(keyed=(EpochDigests.of(epoch.secret, input_digests(data.images)),)),
+        tuned_on=TunedOn(keyed=(EpochDigests.of(epoch.secret, input_digests(tuned_on)),)),
+        rejection=rejection,
     )
+
+
+def _require_others(files: Sequence[Sequence[Path]], options: Namespace) -> None:
+    """Checks, before anything is decoded, that an extra class has images beside the shots.
+
+    Raises:
+        Rejected: too_few_images.
+    """
+    left = sum(min(max(0, len(of_class) - options.shots), VALIDATION_PER_CLASS) for of_class in files)
+    if options.rejection is not None and left < 2 * OTHERS_MIN:
+        raise Rejected("too_few_images", f"`--rejection` needs {2 * OTHERS_MIN} images beside the shots, got {left}")
 
 
 def _decode(
@@ -123,10 +164,15 @@ def _decode(
     class_names = request.classifier.class_names
     chosen = choose_images(labels, class_names, choice)
 
+    maps: list[ImageMap] = []
+
     def model_input(index: int) -> Tensor:
         label, place = places[index]
         try:
-            decoded, _ = decode_limited(files[label][place].read_bytes(), request, card, settings)
+            decoded, facts = decode_limited(files[label][place].read_bytes(), request, card, settings)
+            if facts.noisy is not None:
+                maps.append(facts.noisy.map)
+                _check_one_shape(maps[0], maps[-1])
         except Rejected as rejected:  # the name of a file may be a patient's
             where = f"image {place + 1} of class {class_names[label]!r}, by name"
             raise Rejected(rejected.code, f"{where}: {rejected.detail}") from None
@@ -142,18 +188,26 @@ def _decode(
         labels=truth[:shots],
         validation_images=images[shots:],
         validation_labels=truth[shots:],
+        image_map=maps[0] if maps else None,
     )
+
+
+def _check_one_shape(first: ImageMap, found: ImageMap) -> None:
+    if found != first:
+        sizes = " and ".join(f"{each.of_rows} x {each.of_columns} x {each.channels}" for each in (found, first))
+        raise Rejected("image_sizes_differ", f"`--noise-space image` needs images of one shape, got {sizes}")
 
 
 def _measure(
     backbone: Backbone, bank: Bank, data: TuningSet, class_names: Sequence[str], params: BankParams
 ) -> dict[str, object]:
     """Returns the accuracy for one noisy copy of each validation image at every sigma of the gate."""
-    images, labels = data.validation_images, data.validation_labels
+    # The threshold of an extra class was set on every other image.
+    first, step = (0, 1) if bank.rejection is None else (1, 2)
+    images, labels = data.validation_images[first::step], data.validation_labels[first::step]
     if not len(images):
         return {}
-    accuracy = [
-        {"sigma": sigma, "accuracy": bank_accuracy(backbone, bank, images, labels, class_names, sigma, params.seed)}
-        for sigma in params.sigmas
-    ]
+    noise = unit_noise(data.image_map, backbone.image_size)
+    measured = partial(bank_accuracy, backbone, bank, images, labels, class_names, seed=params.seed, noise=noise)
+    accuracy = [{"sigma": sigma, "accuracy": measured(sigma=sigma)} for sigma in params.sigmas]
     return {"validation": {"images": len(images), "noisy_accuracy": accuracy, "seed": params.seed}}

@@ -23,6 +23,7 @@ from certrad.workers.reports.fhir_elements import (
     identified,
 )
 from certrad.workers.reports.fhir_observation import observation
+from certrad.workers.reports.further_claims import further_claims
 from certrad.workers.reports.identifiers import structured_report_uid
 from certrad.workers.reports.noise_space import space_text
 from certrad.workers.reports.report import Report
@@ -193,7 +194,7 @@ def _diagnostic_report(
         "issued": moment,
         "result": [result],
         "conclusion": conclusion,
-        **({"conclusionCode": [concept(report.finding)]} if report.finding else {}),
+        **({"conclusionCode": [concept(report.finding)]} if report.finding and report.names_class else {}),
         **({"basedOn": [order]} if accession else {}),
         **({"subject": subject} if subject else {}),
         **({"imagingStudy": [study]} if study else {}),
@@ -205,13 +206,19 @@ def _sentences(report: Report) -> Iterable[str]:
     statement, texts = report.statement, Texts(report.language)
     yield texts("conclusion.unverified")
     if isinstance(statement.claim, StatedCertificate):
-        yield texts("conclusion.class", class_name=statement.claim.label)
+        if statement.claim.unlike:
+            yield texts("conclusion.unlike")
+        else:
+            yield texts("conclusion.class", class_name=statement.claim.label)
         yield space_text(statement, texts, "conclusion.radius", radius=texts.number(statement.claim.radius))
-        yield texts("conclusion.correctness")
+        if not statement.claim.unlike:
+            yield texts("conclusion.correctness")
     else:
         yield texts("conclusion.abstained")
     if statement.variants is not None:
         yield short_text(statement.variants, statement, texts)
+    for each in further_claims(statement, texts):
+        yield each.line
     yield texts("conclusion.scope", scope=texts.scope(statement))
 
 

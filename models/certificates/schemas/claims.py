@@ -5,8 +5,9 @@ verified for years. A reader refuses a kind that it does not know.
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from certrad.models.certificates.prediction_sets import StatedPredictionSet
 from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariant, StatedVariants
 from certrad.models.certificates.statement import (
@@ -131,8 +132,17 @@ class ParametersClaim:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionSetClaim(StatedPredictionSet):
+    """A list of classes that misses the correct one at most as often as promised; see `StatedPredictionSet`."""
+
+    kind: Literal["prediction_set/1"] = "prediction_set/1"
+
+
 Outcome = RadiusClaim | RenderedRadiusClaim | AbstentionClaim
-Claim = Outcome | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim | VariantsClaim | ParametersClaim
+Further = VariantsClaim | ParametersClaim | PredictionSetClaim
+_FurtherT = TypeVar("_FurtherT", bound=Further)
+Claim = Outcome | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim | Further
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +156,7 @@ class Claims:
         rendered: Whether the radius of the outcome is one on the rendered image. An abstention has none.
         variants: Other renderings of the file that have the class too; None where none were asked for.
         parameters: The same class under noise on the window; None where none was asked for.
+        prediction_set: A list of classes with a promised share of misses; None where none was asked for.
     """
 
     outcome: StatedCertificate | StatedAbstention
@@ -154,6 +165,7 @@ class Claims:
     rendered: bool = False
     variants: StatedVariants | None = None
     parameters: StatedParameters | None = None
+    prediction_set: StatedPredictionSet | None = None
 
 
 def write_claims(claims: Claims) -> tuple[Claim, ...]:
@@ -176,7 +188,8 @@ def write_claims(claims: Claims) -> tuple[Claim, ...]:
     routing = () if claims.routing is None else (SigmaClaim(**_without(claims.routing)),)
     variants = () if claims.variants is None else (VariantsClaim(**_without(claims.variants)),)
     parameters = () if claims.parameters is None else (ParametersClaim(**_without(claims.parameters)),)
-    return (outcome, *routing, on_image, *variants, *parameters)
+    of_set = () if claims.prediction_set is None else (PredictionSetClaim(**_without(claims.prediction_set)),)
+    return (outcome, *routing, on_image, *variants, *parameters, *of_set)
 
 
 def read_claims(listed: tuple[Claim, ...]) -> Claims:
@@ -188,10 +201,9 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
     Raises:
         ValueError: A claim is missing, is there twice, or is not in its place.
     """
-    *first, last = listed or (None,)
-    left, parameters = (tuple(first), last) if isinstance(last, ParametersClaim) else (listed, None)
-    *first, last = left or (None,)
-    others, variants = (tuple(first), last) if isinstance(last, VariantsClaim) else (left, None)
+    left, of_set = _split(listed, PredictionSetClaim)
+    left, parameters = _split(left, ParametersClaim)
+    others, variants = _split(left, VariantsClaim)
     match others:
         case (
             RadiusClaim() | RenderedRadiusClaim() | AbstentionClaim() as outcome,
@@ -207,8 +219,8 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
         case _:
             kinds = ", ".join(claim.kind for claim in listed)
             raise ValueError(
-                "claims must be the outcome, the choice of sigma if any, the image radius, variants if any, "
-                f"parameters if any; got {kinds}"
+                "claims must be the outcome, the choice of sigma if any, the image radius, variants if any, parameters "
+                f"if any, a prediction set if any; got {kinds}"
             )
     return Claims(
         outcome=_outcome(outcome),
@@ -217,7 +229,15 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
         rendered=isinstance(outcome, RenderedRadiusClaim),
         variants=None if variants is None else StatedVariants(**_without(variants, "kind")),
         parameters=None if parameters is None else StatedParameters(**_without(parameters, "kind")),
+        prediction_set=None if of_set is None else StatedPredictionSet(**_without(of_set, "kind")),
     )
+
+
+def _split(listed: tuple[Claim, ...], kind: type[_FurtherT]) -> tuple[tuple[Claim, ...], _FurtherT | None]:
+    """Returns the claims before the last one, and the last one, if it is of a kind; else all of them, and None."""
+    if listed and isinstance(listed[-1], kind):
+        return listed[:-1], listed[-1]
+    return listed, None
 
 
 def _outcome(claim: Outcome) -> StatedCertificate | StatedAbstention:
@@ -239,7 +259,8 @@ def _without(
     | StatedRouting
     | ImageRadius
     | StatedVariants
-    | StatedParameters,
+    | StatedParameters
+    | StatedPredictionSet,
     *names: str,
 ) -> dict[str, Any]:
     """Returns the other fields by name, their values as they are."""

@@ -75,6 +75,7 @@ def read(document: Mapping[str, Any]) -> Statement:
             "routing": claims.routing,
             "variants": claims.variants,
             "parameters": claims.parameters,
+            "prediction_set": claims.prediction_set,
             "radius_in_image_units": claims.image_radius,
             "classifier": classifier,
             "noise": NoiseIdentity(**asdict(stated.noise)),
@@ -98,6 +99,7 @@ def write(statement: Statement) -> dict[str, Any]:
         rendered=statement.classifier.noisy_image is not None,
         variants=statement.variants,
         parameters=statement.parameters,
+        prediction_set=statement.prediction_set,
     )
     noise = asdict(statement.noise)
     core = {

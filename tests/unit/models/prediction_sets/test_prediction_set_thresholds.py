@@ -122,6 +122,14 @@ def test_threshold_falls_with_the_radius_and_rises_with_quantile_and_samples() -
     assert max(by_samples) - min(by_samples) < 0.05
 
 
+def test_executed_noise_costs_eta_before_and_after_the_change() -> None:
+    assert float(attacked_shares(0.5, 0.0)) == pytest.approx(0.5 - 2e-6, abs=1e-12)
+    assert float(attacked_shares(1.0, 1.0)) == pytest.approx(
+        special.ndtr(special.ndtri(1 - 1e-6) - 1) - 1e-6, abs=1e-12
+    )
+    assert float(attacked_shares(1e-6, 0.0)) == 0
+
+
 def test_no_quantile_means_no_threshold() -> None:
     assert robust_threshold(0, 100, 100, 0.5) == 0
 
