@@ -49,6 +49,11 @@ COMMANDS: Final = {
         "certrad.bench.measure.batch_sizes",
         "what a sample of the encoder costs on a CPU, by batch size and threads",
     ),
+    "window-noise": (
+        "certrad.bench.measure.window_noise",
+        "what noise on the window shows, and attacks within the windows that it covers",
+    ),
+    "window-box": ("certrad.bench.measure.window_box", "images whose class holds for every window of a box"),
     "calibrate-prompt": (
         "certrad.bench.demo.calibrate_prompt",
         "adapt the few-shot prompt to a pool of unlabelled images",
@@ -56,6 +61,10 @@ COMMANDS: Final = {
     "unknown": (
         "certrad.bench.measure.unknown",
         "images of no class that are certified as one, with and without an adapter",
+    ),
+    "rejection-curve": (
+        "certrad.bench.measure.rejection_curve",
+        "what the extra class of a bank costs on known images and gains on unknown ones",
     ),
     "train-adapter": ("certrad.bench.demo.train_adapter", "train the adapter of the demo that is shipped"),
     "tune-bank": ("certrad.bench.demo.tune_bank", "tune the bank of prompts and the gate that are shipped"),

@@ -15,6 +15,7 @@ from certrad.models.errors import Rejected
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors, template_features, text_features
 from certrad.models.prompts.gate import Gate, SampleGate, mixed_similarities
+from certrad.models.prompts.rejection import Rejection, SampleRejection
 from certrad.models.prompts.zero_shot import adapt, initial_context
 from certrad.models.smoothing.fused_noise import PIXELS, InputForm
 from certrad.models.types import ClassifierSpec, ZeroShotAdaptation
@@ -30,9 +31,16 @@ class VisionLanguageClassifier:
         backbone: The image encoder.
         gate: Of a bank, at the sigma of the noise that is to be classified; None for one prompt.
         text_features: (K, D), L2-normalised; with a gate (B, K, D), of the B prompts that it weighs on each sample.
+        rejection: The extra class, which is the last of the K, at that sigma; None where there is none.
     """
 
-    def __init__(self, backbone: Backbone, text_features: Tensor, gate: SampleGate | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        text_features: Tensor,
+        gate: SampleGate | None = None,
+        rejection: SampleRejection | None = None,
+    ) -> None:
         members = () if gate is None else (len(gate.output_bias),)
         expected = (*members, text_features.shape[-2] if text_features.ndim > 1 else 0, backbone.embed_dim)
         if tuple(text_features.shape) != expected:
@@ -41,6 +49,9 @@ class VisionLanguageClassifier:
         self.backbone = backbone
         self.gate = None if gate is None else gate.to(backbone.device)
         self.text_features = text_features.detach().to(backbone.device, torch.float32)
+        self.rejection = None if rejection is None else rejection.to(backbone.device)
+        # Those of the classes alone: their logits are then those of the bank without its extra class, bit for bit.
+        self._known = self.text_features if rejection is None else self.text_features[:, :-1].contiguous()
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -96,7 +107,7 @@ class VisionLanguageClassifier:
         """Returns logits (B, K), float32, of image features: one pass of noisy images can serve many prompts.
 
         logits = exp(logit_scale)·⟨v/|v|, u_k⟩, with a gate u_k = Σ_b w_b(v/|v|) u_bk; a non-finite feature gives
-        non-finite logits. A row depends on its own feature only.
+        non-finite logits. A row depends on its own feature only. An extra class has a gate and a bias of its own.
 
         Args:
             features: (B, D), v in the formula.
@@ -104,7 +115,10 @@ class VisionLanguageClassifier:
         directions = F.normalize(features.to(self.device, torch.float32), dim=-1)
         if self.gate is not None:
             weights = self.gate.weights(directions)
-            return self.backbone.logit_scale * mixed_similarities(directions, self.text_features, weights)
+            logits = self.backbone.logit_scale * mixed_similarities(directions, self._known, weights)
+            if self.rejection is None:
+                return logits
+            return torch.cat([logits, self.rejection.logits(directions, self.backbone.logit_scale)], dim=1)
         return self.backbone.logit_scale * directions @ self.text_features.T
 
 
@@ -115,10 +129,12 @@ class TextHead:
     Attributes:
         text_features: (K, D), with a gate (B, K, D).
         gate: Of a bank; None for one prompt.
+        rejection: The extra class of a bank, which is the last of the K; None where it has none.
     """
 
     text_features: Tensor
     gate: Gate | None = None
+    rejection: Rejection | None = None
 
     @staticmethod
     def of_spec(backbone: Backbone, spec: ClassifierSpec, prompt: ContextVectors | Bank | None) -> "TextHead":
@@ -162,7 +178,8 @@ class TextHead:
         """
         with torch.no_grad():
             if isinstance(prompt, Bank):
-                return TextHead(text_features=prompt.text_features(backbone, class_names), gate=prompt.gate)
+                features = prompt.text_features(backbone, class_names)
+                return TextHead(text_features=features, gate=prompt.gate, rejection=prompt.rejection)
             return TextHead(text_features=text_features(backbone, class_names, prompt))
 
     def classifier(self, backbone: Backbone, sigma: float) -> VisionLanguageClassifier:
@@ -171,10 +188,13 @@ class TextHead:
         Args:
             backbone: The image encoder.
             sigma: Noise standard deviation in pixels of [0, 1].
+
+        Raises:
+            Rejected: sigma_not_tuned, beyond the sigmas of an extra class.
         """
-        return VisionLanguageClassifier(
-            backbone, self.text_features, None if self.gate is None else self.gate.at(sigma)
-        )
+        gate = None if self.gate is None else self.gate.at(sigma)
+        rejection = None if self.rejection is None else self.rejection.at(sigma)
+        return VisionLanguageClassifier(backbone, self.text_features, gate, rejection)
 
 
 def _check_distinct(text_features: Tensor, class_names: Sequence[str]) -> None:

@@ -44,6 +44,8 @@ NOT_AUDITED: Final = frozenset(
         "list_backbones",
         "list_adapters",
         "get_adapter",
+        "list_calibrations",
+        "get_calibration",
         "list_prompts",
         "get_prompt",
         "list_jobs",  # jobs, their results and the lists of them hold no patient data, and clients poll them

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from certrad.app.api.problems import InvalidRequest
+from certrad.app.api.requested_parameters import requested_parameters
+from certrad.app.api.requested_set import requested_set
 from certrad.app.api.requested_variants import requested_variants
 from certrad.app.api.schemas.certify import CertifyForm
 from certrad.app.settings import ApiSettings
@@ -23,6 +25,7 @@ from certrad.models.types import (
 )
 from certrad.models.types.cards import alike_classes, check_classes
 from certrad.models.types.defaults import BARE_TEMPLATE, NamedAdapter, NamedPrompt, choose_classifier
+from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE
 from certrad.models.types.request import NO_ADAPTER, TEMPLATE_PROMPT
 from certrad.models.types.sample_size import fewest_samples
 from certrad.models.types.window import FileWindow, PresetWindow, RequestedWindow, WindowPreset, read_window
@@ -50,7 +53,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
 
     Raises:
         Rejected: unknown_task, unknown_backbone, unknown_prompt, prompt_mismatch, adapter_not_found, adapter_mismatch,
-            unknown_window, invalid_request.
+            unknown_window, sigma_not_tuned, calibration_not_found, calibration_mismatch, invalid_request.
     """
     if form.backbone is not None and form.backbone not in (backbones := catalogue.backbones()):
         raise _unknown("backbone", backbones)
@@ -70,14 +73,16 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
     )
     if choice.prompt is not None:
         _check_unworded(form)
-    adaptation = _with_options(choice.adaptation, form)
+    adaptation, extra = _with_options(choice.adaptation, form), choice.rejection
+    if extra is not None and form.noise_space != DEFAULT_NOISE_SPACE:
+        raise InvalidRequest({"noise_space": "must be `model_input` with a bank that has an extra class"})
     params = SamplingParams(alpha=form.alpha, n0=form.n0, n=form.n, bound=form.bound, target_radius=form.target_radius)
     presets = labels.task.windows if labels.task else ()
     request = CertifyRequest(
         classifier=ClassifierSpec(
             backbone=choice.backbone,
             prompt=choice.prompt_id,
-            class_names=labels.class_names,
+            class_names=choice.answers(labels.class_names),
             template=choice.template(labels.template),
             adaptation=adaptation,
             adapter=choice.adapter_id,
@@ -90,10 +95,14 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
         urgent=form.priority == "urgent",
         window=_window(form.window, presets),
         noise_space=form.noise_space,
-        variants=requested_variants(form, adaptation, presets, params, len(labels.class_names)),
+        variants=requested_variants(form, adaptation, presets, params, len(choice.answers(labels.class_names))),
+        parameter_sigma=requested_parameters(form, adaptation),
     )
     _check_enough_samples(request)
-    return request
+    if extra is not None:
+        for sigma in request.sigma.sigmas:
+            extra.require(sigma)
+    return replace(request, prediction_set=requested_set(form, request, catalogue.calibrations))
 
 
 def _check_enough_samples(request: CertifyRequest) -> None:

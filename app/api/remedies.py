@@ -22,11 +22,19 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "prompt_mismatch": Remedy(
         status=422, what_to_do="leave `backbone`, `adapter` and `task` out: a prompt carries them"
     ),
+    "sigma_not_tuned": Remedy(
+        status=422, what_to_do="choose a sigma between those of the bank's card, or a bank without an extra class"
+    ),
     "adapter_mismatch": Remedy(status=422, what_to_do="leave `backbone` out, or choose an adapter of that backbone"),
     "image_was_tuned_on": Remedy(
         status=422,
         what_to_do="certify it under a prompt that was not tuned on it, such as `template`, and without the adapter",
     ),
+    "calibration_not_found": Remedy(status=422, what_to_do="use an id of GET /calibrations"),
+    "calibration_mismatch": Remedy(
+        status=422, what_to_do="send what GET /calibrations says of it, or leave these fields and `prediction_set` out"
+    ),
+    "image_was_calibrated_on": Remedy(status=422, what_to_do="leave `prediction_set` out for this image"),
     "unknown_window": Remedy(
         status=422, what_to_do="use a preset of GET /tasks, or `file`, `CENTRE,WIDTH`, `percentile`"
     ),
@@ -110,6 +118,9 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "frame_required": Remedy(status=422, what_to_do="name the frame, from 1"),
     "frame_out_of_range": Remedy(status=422, what_to_do="name an existing frame"),
     "variant_unavailable": Remedy(status=422, what_to_do="leave the variants out that this file cannot have"),
+    "parameters_unavailable": Remedy(
+        status=422, what_to_do="send `window`, a grey image or a smaller `region`, or leave `parameter_sigma` out"
+    ),
     "too_many_variants": Remedy(status=422, what_to_do="ask for fewer, or have the operator raise the limit"),
     "region_out_of_range": Remedy(status=422, what_to_do="name a region inside the image"),
     # -- the images of a tuning -------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def _drift(totals: Totals) -> Iterator[Metric]:
         labels=[*_SERIES, "outcome"],
     )
     radii = HistogramMetricFamily(
-        "certrad_certified_radius", "Certified L2 radii on what noise was added to, without abstentions", labels=_SERIES
+        "certrad_certified_radius", "Certified L2 radii of classes, on what noise was added to", labels=_SERIES
     )
     for series, tally in tallies(totals.drift).items():
         labels = [series.task, series.modality, series.scanner_model]
@@ -52,7 +52,8 @@ def _drift(totals: Totals) -> Iterator[Metric]:
 
 
 def _outcomes(tally: Tally) -> dict[str, int]:
-    return {"certified": tally.radii.count, "abstained": tally.abstentions}
+    counted = {"certified": tally.radii.count, "abstained": tally.abstentions}
+    return counted | ({"rejected": tally.rejections} if tally.rejections else {})
 
 
 def _add(

@@ -11,6 +11,7 @@ from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_dtype
 from certrad.models.classifier import TextHead, VisionLanguageClassifier
+from certrad.models.prompts.bank import answers
 from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone
 from certrad.models.shipped import (
     SHIPPED_ADAPTERS,
@@ -70,5 +71,6 @@ def default_classifier(dtype: str) -> Callable[[float], VisionLanguageClassifier
         raise ValueError(f"the task {TASK} needs a default prompt, got none")
     backbone = default_encoder(chosen_dtype(dtype, torch.device("cpu")))
     require_backbone(prompt, backbone)
-    head = TextHead.of_prompt(backbone, shipped_tasks()[TASK].class_names, load_prompt_or_bank(SHIPPED_PROMPTS, prompt))
+    learned = load_prompt_or_bank(SHIPPED_PROMPTS, prompt)
+    head = TextHead.of_prompt(backbone, answers(learned, shipped_tasks()[TASK].class_names), learned)
     return lambda sigma: head.classifier(backbone, sigma)

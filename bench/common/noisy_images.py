@@ -23,7 +23,7 @@ from certrad.models.backbones.device import DTYPES
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.classifier import TextHead, VisionLanguageClassifier
 from certrad.models.prompts import zero_shot
-from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.bank import Bank, answers
 from certrad.models.prompts.checkpoint import (
     load_prompt,
     load_prompt_or_bank,
@@ -164,16 +164,19 @@ class Study:
             found = [labels(classifier.logits_of_features(part)) for part in (clean, selection, estimation)]
             methods[name] = MethodCounts(
                 clean=int(found[0][0]),
-                selection=self.counts(found[1]),
-                estimation=self.counts(found[2][:n]),
-                check=self.counts(found[2]) if job.check else None,
+                selection=self.counts(found[1], classifier.n_classes),
+                estimation=self.counts(found[2][:n], classifier.n_classes),
+                check=self.counts(found[2], classifier.n_classes) if job.check else None,
             )
         return Record(index=job.index, label=job.label, sigma=job.sigma, methods=methods)
 
     def fixed_heads(self) -> dict[str, TextHead]:
         """Every method whose prompts do not depend on the image."""
         names, template = self.settings.class_names, self.settings.template
-        learned = {method: TextHead.of_prompt(self.backbone, names, prompt) for method, prompt in self.prompts.items()}
+        learned = {
+            method: TextHead.of_prompt(self.backbone, answers(prompt, names), prompt)
+            for method, prompt in self.prompts.items()
+        }
         heads = {"template": TextHead.of_template(self.backbone, names, template), **learned}
         return {method: head for method, head in heads.items() if method in self.settings.methods}
 
@@ -235,9 +238,10 @@ class Study:
         starts = range(0, n, sampler.batch_size)
         return torch.cat([self.backbone.encode_image(sampler.batch(stream, start)) for start in starts])[:n]
 
-    def counts(self, found: npt.NDArray[np.uint16]) -> Counts:
-        """How often each class, and `invalid`, is among some labels."""
-        return tuple(np.bincount(found, minlength=len(self.settings.class_names) + 1).tolist())
+    @staticmethod
+    def counts(found: npt.NDArray[np.uint16], n_classes: int) -> Counts:
+        """How often each of the classes, an extra one included, and `invalid`, is among some labels."""
+        return tuple(np.bincount(found, minlength=n_classes + 1).tolist())
 
 
 def learned_prompt(backbone: Backbone, prompts: Path, prompt_id: str) -> ContextVectors | Bank:

@@ -17,6 +17,7 @@ from certrad.bench.common.noisy_images import as_input, learned_prompt, prompt_c
 from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.backbones.device import DTYPES
 from certrad.models.classifier import TextHead, VisionLanguageClassifier
+from certrad.models.prompts.bank import answers
 from certrad.models.shipped import shipped_backbones, shipped_tasks
 from certrad.models.types import SmoothingParams
 
@@ -55,7 +56,7 @@ class ClassifierChoice:
         else:
             backbone = with_adapter(backbone, tuned_on([prompt_card(Path(self.prompts), self.prompt)]))
             prompt = learned_prompt(backbone, Path(self.prompts), self.prompt)
-            head = TextHead.of_prompt(backbone, task.class_names, prompt)
+            head = TextHead.of_prompt(backbone, answers(prompt, task.class_names), prompt)
         return head.classifier(backbone, self.sigma)
 
 

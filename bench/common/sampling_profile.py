@@ -16,7 +16,7 @@ PARTS: Final[Mapping[tuple[str, str], str]] = {
     ("models/classifier.py", "logits_of_features"): "head",
     ("models/smoothing/sampling.py", "labels"): "labels",
     ("models/smoothing/sampling.py", "count"): "labels",
-    ("models/smoothing/sampling.py", "_drawn_ahead"): "waiting for noise",
+    ("models/smoothing/sampling.py", "drawn_ahead"): "waiting for noise",
     ("models/smoothing/noise.py", "ziggurat"): "normals",
     ("models/smoothing/noise.py", "aes_boxmuller"): "normals",
     ("models/smoothing/sampling.py", "_rows_on_cpu"): "noisy pixels of the normals",

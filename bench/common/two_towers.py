@@ -80,8 +80,8 @@ class TwoTowers:
                 ]
                 methods[f"{tower} {name}"] = MethodCounts(
                     clean=int(found[0][0]),
-                    selection=self.study.counts(found[1]),
-                    estimation=self.study.counts(found[2]),
+                    selection=self.study.counts(found[1], classifier.n_classes),
+                    estimation=self.study.counts(found[2], classifier.n_classes),
                     check=None,
                 )
         return methods

@@ -31,6 +31,7 @@ from certrad.models.shipped import (
 )
 from certrad.models.types import PromptCard, TaskCard
 from certrad.models.types.cards import PromptMethod
+from certrad.models.types.rejection import RejectionCard
 from certrad.models.types.tuned_on import TunedOn
 from certrad.models.types.tuning import Acquisition
 
@@ -97,6 +98,7 @@ def save(
     tuned_on: TunedOn,
     tuning: Mapping[str, Any],
     measured: Mapping[str, Any] | None = None,
+    rejection: RejectionCard | None = None,
 ) -> PromptCard:
     """Saves a checkpoint whose card names the command, the data and their licence."""
     return save_prompt(
@@ -116,6 +118,7 @@ def save(
         },
         measured=dict(measured or {}),
         tuned_on=tuned_on,
+        rejection=rejection,
     )
 
 

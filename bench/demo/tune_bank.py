@@ -6,13 +6,16 @@ Nothing but those few training images per class is seen: prompts and gate learn 
 """
 
 import argparse
-from dataclasses import asdict
-from typing import Final
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from certrad.bench.common.mednist import TASK
+from certrad.bench.common.noisy_images import prompt_card
 from certrad.bench.common.options import use_threads
 from certrad.bench.demo.common import (
     add_common_arguments,
@@ -25,12 +28,20 @@ from certrad.bench.demo.common import (
     task,
     training_images,
 )
-from certrad.models.prompts.training.acquisition import RANGES
+from certrad.models.backbones.base import Backbone
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone
+from certrad.models.prompts.training.acquisition import RANGES, AcquisitionRanges
 from certrad.models.prompts.training.bank import BankParams, tune_bank
+from certrad.models.prompts.training.rejection import RejectionParams, tune_rejection
 from certrad.models.prompts.training.trainer import sample_shots
+from certrad.models.randomness import seeded
 from certrad.models.types import PromptCard
+from certrad.models.types.defaults import require_adapter
 
 DEFAULTS: Final = BankParams(template="{}")
+OTHERS: Final = 150
+"""Images of each class on which the threshold of the extra class is set, and as many on which it is measured."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hidden", type=int, default=DEFAULTS.hidden, help="hidden units of the gate")
     parser.add_argument("--steps", type=int, default=DEFAULTS.steps, help="of the gate")
     add_learning(parser)
+    parser.add_argument(
+        "--rejection", type=float, metavar="E", help="add the extra class; share of noisy known images that may get it"
+    )
+    parser.add_argument("--bank", help="bank whose prompts and gate are kept; default: a new one is tuned")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the image encoder")
 
 
@@ -81,13 +96,29 @@ def tune(arguments: argparse.Namespace) -> PromptCard:
     # So that only the shots are unpacked; `tune_bank` then finds no more than them.
     shots = sample_shots(labels, len(class_names), params.shots, params.seed)
     inputs = as_inputs(images, shots)
-    with tqdm(total=params.stages, unit="stage") as progress:
+    facts: dict[str, Any] = {}
+    with tqdm(unit="stage") as progress:
 
         def on_stage(name: str) -> None:
             progress.set_postfix_str(name)
             progress.update()
 
-        bank = tune_bank(backbone, inputs, labels[shots], class_names, params, on_stage=on_stage)
+        if arguments.bank is None:
+            bank = tune_bank(backbone, inputs, labels[shots], class_names, params, on_stage=on_stage)
+        else:
+            card = prompt_card(arguments.out, arguments.bank)
+            bank, facts = replace(kept(backbone, card, arguments.out), rejection=None), {"bank": card.id}
+            params = replace(params, acquisition=AcquisitionRanges.from_card(card.tuning["acquisition"]))
+        rejection, tuned_on = None, record_of(inputs)
+        if arguments.rejection is not None:
+            extra = RejectionParams(false_rejections=arguments.rejection, seed=params.seed)
+            others = [as_inputs(images, each) for each in other_images(labels, shots, params.seed)]
+            texts = bank.text_features(backbone, class_names)
+            bank, rejection = tune_rejection(
+                backbone, bank, texts, (inputs, labels[shots]), (others[0], others[1]), extra, params, on_stage=on_stage
+            )
+            tuned_on = record_of(torch.cat([inputs, others[0]]))
+            facts |= {"rejection": asdict(extra)}
     return save(
         arguments,
         bank,
@@ -95,9 +126,11 @@ def tune(arguments: argparse.Namespace) -> PromptCard:
         name=arguments.name,
         method="bank",
         backbone=backbone,
-        tuned_on=record_of(inputs),
+        tuned_on=tuned_on,
+        rejection=rejection,
         tuning={
             **asdict(params),
+            **facts,
             "dtype": arguments.dtype,
             "members": [
                 {"sigma": sigma, "start": start} for sigma in params.member_sigmas for start in ("random", "template")
@@ -105,3 +138,37 @@ def tune(arguments: argparse.Namespace) -> PromptCard:
             "gate_sha256": bank.gate.sha256,
         },
     )
+
+
+def kept(backbone: Backbone, card: PromptCard, folder: Path) -> Bank:
+    """Returns the bank of a card, which must go with the encoder.
+
+    Raises:
+        Rejected: It goes with another encoder.
+        ValueError: It is no bank.
+    """
+    require_backbone(card, backbone)
+    require_adapter(card, None if backbone.adapter is None else backbone.adapter.sha256)
+    bank = load_prompt_or_bank(folder, card)
+    if not isinstance(bank, Bank):
+        raise ValueError(f"{card.id} is no bank")
+    return bank
+
+
+def other_images(labels: Tensor, shots: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Returns the indices of random images of every class that are no shots, in two parts of equal size.
+
+    Args:
+        labels: (N,).
+        shots: Indices of the shots.
+        seed: Random seed.
+    """
+    generator, free = seeded(seed, "others"), torch.ones(len(labels), dtype=torch.bool)
+    free[shots] = False
+    parts: list[list[Tensor]] = [[], []]
+    for label in sorted(set(labels.tolist())):
+        items = torch.nonzero(free & (labels == label)).flatten()
+        chosen = items[torch.randperm(len(items), generator=generator)[: 2 * OTHERS]]
+        for part, half in zip(parts, chosen.tensor_split(2), strict=True):
+            part.append(half)
+    return torch.cat(parts[0]), torch.cat(parts[1])

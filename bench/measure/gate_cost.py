@@ -24,6 +24,7 @@ from certrad.bench.common.noisy_images import learned_prompt
 from certrad.bench.common.options import add_dtype, add_threads, use_threads
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.classifier import TextHead
+from certrad.models.prompts.bank import answers
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_tasks
 from certrad.models.smoothing.certify import BATCH_SIZE
 from certrad.models.types import SmoothingParams
@@ -77,8 +78,9 @@ def measure(arguments: argparse.Namespace) -> GateCost:
     dtype = chosen_dtype(arguments.dtype, torch.device("cpu"))
     backbone = default_encoder(dtype)
     one, bank = (
-        TextHead.of_prompt(backbone, task.class_names, learned_prompt(backbone, SHIPPED_PROMPTS, name))
+        TextHead.of_prompt(backbone, answers(prompt, task.class_names), prompt)
         for name in (task.default_prompt, task.default_bank)
+        for prompt in (learned_prompt(backbone, SHIPPED_PROMPTS, name),)
     )
     heads = [head.classifier(backbone, arguments.sigma).logits_of_features for head in (one, bank)]
     shape = arguments.batch_size, 3, backbone.image_size, backbone.image_size

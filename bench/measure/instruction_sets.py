@@ -111,7 +111,8 @@ def classified(dtype: str, samples: int) -> dict[str, Logits]:
     store = PromptStore(own=Path())
     heads = {"template": TextHead.of_template(backbone, task.class_names, task.template)}
     for name in filter(None, (task.default_prompt, task.default_bank)):
-        heads[str(name)] = TextHead.of_prompt(backbone, task.class_names, store.load(store.card(str(name))))
+        card = store.card(str(name))
+        heads[str(name)] = TextHead.of_prompt(backbone, card.answers, store.load(card))
     ramp = np.linspace(0, 1, backbone.image_size, dtype=np.float32)
     image = np.broadcast_to((ramp[:, None] + ramp) / 2, (3, len(ramp), len(ramp)))
     found: dict[str, list[Logits]] = {}

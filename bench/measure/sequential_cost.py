@@ -41,6 +41,7 @@ from certrad.models.backbones.device import DTYPES, chosen_dtype, dtype_name
 from certrad.models.backbones.weights import file_sha256, find_weights, pinned, write_json
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.classifier import TextHead
+from certrad.models.prompts.bank import answers
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 from certrad.models.smoothing import certify
 from certrad.models.smoothing.certify import BATCH_SIZE
@@ -158,7 +159,7 @@ class Study:
         self.backbone = with_adapter(frozen, tuned_on([prompt_card(prompts, settings.prompt)]))
         prompt = learned_prompt(self.backbone, prompts, settings.prompt)
         with torch.inference_mode():
-            head = TextHead.of_prompt(self.backbone, settings.class_names, prompt)
+            head = TextHead.of_prompt(self.backbone, answers(prompt, settings.class_names), prompt)
         self.classifier = head.classifier(self.backbone, settings.sigma)
         self.plain_model = load_clip(self.card, directory)
 

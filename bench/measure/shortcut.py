@@ -158,7 +158,7 @@ def encoders(
                 heads[prompt] = TextHead.of_template(encoder, task.class_names, task.template)
             elif card is not None and card.adapter == adapter:
                 require_backbone(card, encoder)
-                heads[prompt] = TextHead.of_prompt(encoder, task.class_names, store.load(card))
+                heads[prompt] = TextHead.of_prompt(encoder, card.answers, store.load(card))
         yield encoder, heads
 
 

@@ -78,7 +78,7 @@ def make_references(slice_: bytes, *, samples: int) -> References:
     task = shipped_tasks()[TASK]
     prompt_card = shipped_prompts()[task.default_prompt or ""]
     prompt = PromptStore(own=SHIPPED_PROMPTS).load(prompt_card)
-    head = TextHead.of_prompt(backbone, prompt_card.class_names, prompt)
+    head = TextHead.of_prompt(backbone, prompt_card.answers, prompt)
     images = stored_images(card.image_size)
     found = count_labels(
         head.classifier(backbone, SIGMA),

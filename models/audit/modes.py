@@ -105,7 +105,7 @@ def mode_specs(
     for card in prompts:
         learned = replace(template, prompt=card.id, template="{}")
         if card.method == "bank":
-            banks.append(replace(learned, adaptation=GatedAdaptation()))
+            banks.append(replace(learned, class_names=card.answers, adaptation=GatedAdaptation()))
         else:
             fixed[card.method.replace("_", "-")] = learned
     last = list(fixed)[-1]

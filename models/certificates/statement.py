@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from certrad.models.certificates.prediction_sets import StatedPredictionSet
+from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariants
 from certrad.models.types import (
     AbstentionReason,
@@ -21,6 +23,7 @@ from certrad.models.types import (
 from certrad.models.types.applied_window import UnroundedWindow, requested_window
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageRadius, NoImageRadius
+from certrad.models.types.rejection import UNLIKE
 from certrad.models.types.renderings import WindowVariant
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.variants import VariantsRequest
@@ -47,6 +50,11 @@ class StatedCertificate:
     p_a_lower: float
     p_b_upper: float
     target_reached: bool | None = None
+
+    @property
+    def unlike(self) -> bool:
+        """Returns whether the class is the extra one of a bank, which names nothing that the image shows."""
+        return self.label == UNLIKE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +191,9 @@ class Statement:
         estimation: The estimation samples of the class.
         routing: An automatic choice of sigma; None for a sigma of the sender's.
         variants: Other renderings of the same file that have the class too; None where none were asked for.
-        samples_used: Selection and estimation samples together, without those of variants.
+        parameters: The same class under noise on the window; None where none was asked for.
+        prediction_set: A list of classes with a promised share of misses; None where none was asked for.
+        samples_used: Selection and estimation samples together, without those of variants and of noise on the window.
         subject: The image, by digest.
         radius_in_image_units: The radius on the image that was sent.
         classifier: The base classifier, by digest.
@@ -203,6 +213,8 @@ class Statement:
     estimation: StatedSamples
     routing: StatedRouting | None = None
     variants: StatedVariants | None = None
+    parameters: StatedParameters | None = None
+    prediction_set: StatedPredictionSet | None = None
     samples_used: int
     subject: Subject
     radius_in_image_units: ImageRadius | NoImageRadius
@@ -239,6 +251,8 @@ class Statement:
             variants=None
             if variants is None
             else VariantsRequest(lists=variants.lists, radius=variants.asked_radius, n=variants.n),
+            parameter_sigma=None if self.parameters is None else self.parameters.sigma,
+            prediction_set=None if self.prediction_set is None else self.prediction_set.request,
         )
 
     @property

@@ -4,6 +4,7 @@ from typing import Final
 
 from certrad.models.types import TEMPLATE_PROMPT, AlphaSplit, GatedAdaptation, Rule, ZeroShotAdaptation
 from certrad.models.types.identity import ClassifierIdentity
+from certrad.models.types.rejection import UNLIKE
 
 _RADIUS: Final = "radius = floor4(sigma/2 * (z(p_a_lower) - z(p_b_upper)))"
 _NO_RADIUS: Final = "no radius; p_a_lower and p_b_upper are the bounds of the e-processes by then"
@@ -53,6 +54,11 @@ _RENDERED_BALL: Final = (
     "The norm is L2 over all pixels of the rendered image that the model sees, in [0, 1], after decoding, window and "
     "region and before resizing. Only digital changes of the pixels are covered, not another exposure, window, crop, "
     "header or file.",
+)
+_UNLIKE: Final = (
+    f"The class {UNLIKE!r} is one class more, and its certificates are of the same kind. If another class is "
+    "certified, no change below the radius makes the answer a third class or this one; if this one is certified, none "
+    "makes it any of the other classes. It is not claimed that every image of no known class gets it."
 )
 _LIMITS: Final = (
     "For each submission, the probability over the noise that a false certificate is issued is at most alpha. Among "
@@ -126,4 +132,5 @@ def limits(classifier: ClassifierIdentity, selected: int, estimated: int) -> lis
         f"It rests on {selected} noisy samples that chose the class and on {estimated} others that bound its "
         "probability; more samples might have shown more."
     )
-    return [*(_BALL if classifier.noisy_image is None else _RENDERED_BALL), *_LIMITS, samples]
+    unlike = () if classifier.rejection_sha256 is None else (_UNLIKE,)
+    return [*(_BALL if classifier.noisy_image is None else _RENDERED_BALL), *unlike, *_LIMITS, samples]

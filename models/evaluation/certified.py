@@ -23,6 +23,7 @@ from certrad.models.types.total_variation import total_variation
 
 COLUMNS: Final = ("idx", "label", "predict", "radius", "correct", "time")
 ABSTAINED: Final = -1
+REJECTED: Final = -2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class Row:
     Attributes:
         index: place of the image in the split.
         label: index of its true class.
-        predict: the certified class, or `ABSTAINED`.
+        predict: the certified class, `REJECTED` for the extra class of a bank, or `ABSTAINED`.
         radius: certified radius, in pixels of [0, 1]; 0 for an abstention.
         seconds: time of adaptation, selection and estimation together.
     """
@@ -115,10 +116,13 @@ class Evaluation:
             yield Row(
                 index=index,
                 label=label,
-                predict=ABSTAINED if certificate is None else self.classes[certificate.class_index],
+                predict=ABSTAINED if certificate is None else self._label(certificate.class_index),
                 radius=0.0 if certificate is None else certificate.radius,
                 seconds=clock() - began,
             )
+
+    def _label(self, class_index: int) -> int:
+        return REJECTED if class_index == self.spec.rejection_index else self.classes[class_index]
 
     def sampler(self, image: NoisedImage) -> NoisySampler:
         """Returns the sampler of noisy copies of an image.
@@ -169,6 +173,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "images": images,
         "abstained": Share.of(sum(row.predict == ABSTAINED for row in rows), images),
+        "rejected": Share.of(sum(row.predict == REJECTED for row in rows), images),
         "certified_accuracy": {
             f"{radius:g}": Share.of(sum(row.correct and row.radius >= radius for row in rows), images)
             for radius in RADII

@@ -28,6 +28,21 @@ _DIGEST_LAW: Final = "certrad-pixels-1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Unwindowed:
+    """The values of a grey image before its window.
+
+    Attributes:
+        values: Computes them, float64 or integers, (height, width); after `region`.
+        function: The function of the window.
+        inverted: Whether the lowest value is white.
+    """
+
+    values: Callable[[], NDArray[Any]]
+    function: WindowFunction
+    inverted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DecodedImage:
     """One decoded image.
 
@@ -36,6 +51,7 @@ class DecodedImage:
         sha256: `pixels_sha256` of the stored values the pixels came from.
         facts: The facts of the image.
         offered: VOI tables and windows that the header offers.
+        unwindowed: The values before the window; None where the image has none.
         rewindow: Shows the same values in another window; None where the image has no window to move: in colour, with
             a lookup table or percentiles, or over the full range of a file that is none of 8 grey bits.
     """
@@ -44,6 +60,7 @@ class DecodedImage:
     sha256: str
     facts: ImageFacts
     offered: int = 0
+    unwindowed: Unwindowed | None = None
     rewindow: Rewindow | None = None
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage, _check_region
+from certrad.models.images.grey_values import GreyValues
 from certrad.models.images.rendered_image import RenderedImage
 from certrad.models.images.resize import AxisResize
 from certrad.models.images.units import rendered_rounding
@@ -31,11 +32,13 @@ class ModelInput:
         pixels: float32 (3, S, S) in [0, 1], read-only; anything else raises ValueError.
         rendered: The rendered image that it is made of, where noise is to be added to that.
         variants: The model inputs of other renderings of the same file, in the order in which they were asked for.
+        grey: The values before the window, where noise is to be added to that.
     """
 
     pixels: NDArray[np.float32]
     rendered: RenderedImage | None = None
     variants: tuple["ModelInput", ...] = ()
+    grey: GreyValues | None = None
 
     def __post_init__(self) -> None:
         pixels = self.pixels

@@ -59,10 +59,13 @@ class PixelMap:
 
     def of_array(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns the model input (3, S, S) of one image (C, H, W), in this thread."""
-        resized = pixels.astype(np.float64)
+        return np.broadcast_to(self.in_float64(pixels.astype(np.float64)).astype(np.float32), self.shape)
+
+    def in_float64(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns one image (C, H, W) resized to (C, S, S), before it is rounded to float32."""
         for axis, resize in self._in_order:
-            resized = resize.apply(resized, axis + 1)
-        return np.broadcast_to(resized.astype(np.float32), self.shape)
+            pixels = resize.apply(pixels, axis + 1)
+        return pixels
 
     def of_tensor(self, pixels: Tensor) -> Tensor:
         """Returns the model inputs (B, 3, S, S) of images (B, C, H, W), differentiable, on their device."""

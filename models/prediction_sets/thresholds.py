@@ -43,8 +43,8 @@ def attacked_shares(shares: ArrayLike, ratio: float) -> _Shares:
         ratio: L2 norm of the change in units of sigma.
     """
     clean = np.clip(np.asarray(shares, np.float64) - ETA, 0.0, 1.0)
-    attacked: _Shares = np.clip(special.ndtr(special.ndtri(clean) - ratio) - ETA, 0.0, 1.0)
-    return attacked
+    moved = np.asarray(special.ndtr(special.ndtri(clean) - ratio), np.float64)
+    return np.clip(moved - ETA, 0.0, 1.0)
 
 
 def robust_threshold(

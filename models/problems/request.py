@@ -31,6 +31,11 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         raised_if="the prompt checkpoint was tuned for another backbone, other classes or another adapter than the "
         "request names",
     ),
+    "sigma_not_tuned": Problem(
+        title="The bank's extra class was not tuned for this sigma",
+        raised_if="the bank has an extra class for images unlike those it was tuned on, and sigma is below or above "
+        "those that its threshold was set at",
+    ),
     "adapter_mismatch": Problem(
         title="The adapter does not fit the backbone",
         raised_if="the adapter was trained with another backbone or with other weights than the request names",
@@ -39,6 +44,20 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         title="The prompt or the adapter was made from this model input",
         raised_if="the model input of the image is one of those that the prompt, the bank or the gate was tuned on, or "
         "the adapter trained on; another window or region of the same file is another model input",
+    ),
+    "calibration_not_found": Problem(
+        title="Unknown calibration",
+        raised_if="`prediction_set` is none of GET /calibrations, or the calibration was removed meanwhile",
+    ),
+    "calibration_mismatch": Problem(
+        title="The calibration is of another classifier or other noise",
+        raised_if="backbone, adapter, prompt, classes, precision, sigma, noise law or noise space of the request are "
+        "not those that the calibration was made with",
+    ),
+    "image_was_calibrated_on": Problem(
+        title="The image is one of the calibration",
+        raised_if="the model input of the image is one that the calibration was made from, so that a prediction set "
+        "would promise nothing about it",
     ),
     "unknown_window": Problem(
         title="Unknown window",

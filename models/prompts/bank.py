@@ -15,8 +15,10 @@ from certrad.models.checkpoint_files import adapter_header, header_of
 from certrad.models.errors import Rejected
 from certrad.models.prompts.context import ContextVectors, text_features
 from certrad.models.prompts.gate import Gate
+from certrad.models.prompts.rejection import PREFIX, Rejection
 from certrad.models.types import AdapterCard
 from certrad.models.types.cards import ContextPosition
+from certrad.models.types.rejection import known_classes, rejection_index, with_unlike
 
 HEADER: Final = "certrad.bank.v1"
 
@@ -28,16 +30,20 @@ class Bank:
     Attributes:
         members: at least one prompt; all with the same number of vectors, position and frozen words.
         gate: weighs the members.
+        rejection: the extra class, for images unlike those the bank was tuned on; None where the bank has none.
     """
 
     members: tuple[ContextVectors, ...]
     gate: Gate
+    rejection: Rejection | None = None
 
     def __post_init__(self) -> None:
         if len({(m.vectors.shape, m.position, m.split, m.tail) for m in self.members}) != 1:
             raise ValueError("the prompts of a bank must have one shape and layout")
         if len(self.members) != self.gate.n_members:
             raise ValueError(f"the gate weighs {self.gate.n_members} prompts, the bank has {len(self.members)}")
+        if self.rejection is not None and len(self.rejection.features) != len(self.members):
+            raise ValueError(f"an extra class needs a feature for each of {len(self.members)} prompts")
 
     @property
     def n_ctx(self) -> int:
@@ -55,8 +61,32 @@ class Bank:
         return self.members[0].position
 
     def text_features(self, backbone: Backbone, class_names: Sequence[str]) -> Tensor:
-        """Returns L2-normalised text features (B, K, D) of the class names under every prompt."""
-        return torch.stack([text_features(backbone, class_names, member) for member in self.members])
+        """Returns L2-normalised text features (B, K, D) of the class names under every prompt.
+
+        Those of an extra class, which has no text, are the last of the K.
+
+        Raises:
+            Rejected: prompt_mismatch, if the names list an extra class that the bank lacks, or lack that of the bank.
+        """
+        if (rejection_index(class_names) is not None) != (self.rejection is not None):
+            has = "has an extra class, which must be the last" if self.rejection else "has no extra class"
+            raise Rejected("prompt_mismatch", f"the bank {has}")
+        known = known_classes(class_names)
+        texts = torch.stack([text_features(backbone, known, member) for member in self.members])
+        if self.rejection is None:
+            return texts
+        return torch.cat([texts, self.rejection.features.to(texts).unsqueeze(1)], dim=1)
+
+
+def answers(prompt: ContextVectors | Bank | None, class_names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of all answers under a prompt, in order: the classes, and the extra class of a bank with one.
+
+    Args:
+        prompt: The prompt or bank; None for a template.
+        class_names: The names of the classes, in order.
+    """
+    extra = isinstance(prompt, Bank) and prompt.rejection is not None
+    return with_unlike(class_names) if extra else tuple(class_names)
 
 
 def bank_to_bytes(bank: Bank, adapter: AdapterCard | None = None) -> bytes:
@@ -76,6 +106,8 @@ def bank_to_bytes(bank: Bank, adapter: AdapterCard | None = None) -> bytes:
     }
     tensors = {f"gate.{name}": tensor.detach().cpu().contiguous() for name, tensor in bank.gate.tensors.items()}
     tensors["context"] = torch.stack([member.vectors.detach().cpu() for member in bank.members])
+    if bank.rejection is not None:
+        tensors |= {name: tensor.cpu().contiguous() for name, tensor in bank.rejection.tensors.items()}
     # One metadata entry only: safetensors does not keep the order of several.
     return save(tensors, metadata={HEADER: json.dumps(header, sort_keys=True)})
 
@@ -95,10 +127,11 @@ def bank_from_bytes(content: bytes) -> Bank:
             vectors=contexts[0], position=header["position"], split=header["split"], tail=tuple(header["tail"])
         )
         gate = Gate(
-            **{name.removeprefix("gate."): tensor for name, tensor in tensors.items()},
+            **{name.removeprefix("gate."): each for name, each in tensors.items() if not name.startswith(PREFIX)},
             sigma_range=(float(low), float(high)),
         )
-        return Bank(members=tuple(replace(first, vectors=vectors) for vectors in contexts), gate=gate)
+        members = tuple(replace(first, vectors=vectors) for vectors in contexts)
+        return Bank(members=members, gate=gate, rejection=Rejection.from_tensors(tensors))
     except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
         raise Rejected(
             "invalid_checkpoint", f"the content is not a bank of prompts of certrad: {type(error).__name__}"

@@ -18,6 +18,7 @@ from certrad.models.prompts.context import ContextVectors
 from certrad.models.types import AdapterCard, PromptCard
 from certrad.models.types.cards import PromptMethod
 from certrad.models.types.codec import decode_card, encode_card
+from certrad.models.types.rejection import RejectionCard
 from certrad.models.types.tuned_on import TunedOn
 from certrad.models.types.tuning import check_prompt_name
 
@@ -90,6 +91,7 @@ def save_prompt(
     tuning: dict[str, Any] | None = None,
     measured: dict[str, Any] | None = None,
     tuned_on: TunedOn | None = None,
+    rejection: RejectionCard | None = None,
 ) -> PromptCard:
     """Writes a prompt atomically as `<id>.safetensors` and `<id>.json`.
 
@@ -109,6 +111,7 @@ def save_prompt(
         tuning: hyper-parameters and digests of the data.
         measured: figures measured on other images.
         tuned_on: the images it was tuned on; None if they are not recorded.
+        rejection: what the card says about the extra class of a bank; None where it has none.
 
     Returns:
         The card of the prompt.
@@ -136,9 +139,11 @@ def save_prompt(
         tuning=tuning or {},
         measured=measured or {},
         tuned_on=tuned_on,
+        rejection=rejection,
         adapter=None if backbone.adapter is None else backbone.adapter.id,
         adapter_sha256=None if backbone.adapter is None else backbone.adapter.sha256,
     )
+    _check_rejection(prompt, card)
     card = card.with_images_of(_stored_card(prompt_path(directory, card.id).with_suffix(".json")))
     replace_file(prompt_path(directory, card.id), content)
     write_card(directory, card)
@@ -191,7 +196,17 @@ def load_prompt_or_bank(directory: Path, card: PromptCard) -> ContextVectors | B
             "invalid_checkpoint", f"the card says (n_ctx, class_specific, position) = {of_card}, the file {of_file}"
         )
     _check_adapter(content, card)
+    _check_rejection(prompt, card)
     return prompt
+
+
+def _check_rejection(prompt: ContextVectors | Bank, card: PromptCard) -> None:
+    """Checks that a card and a checkpoint have the same extra class, or none."""
+    extra = prompt.rejection if isinstance(prompt, Bank) else None
+    of_file = None if extra is None else extra.sha256
+    of_card = None if card.rejection is None else card.rejection.sha256
+    if of_file != of_card:
+        raise Rejected("invalid_checkpoint", f"the card names the extra class {of_card}, the file has {of_file}")
 
 
 def _check_adapter(content: bytes, card: PromptCard) -> None:

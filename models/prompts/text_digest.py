@@ -8,6 +8,7 @@ from certrad.models.backbones.base import Backbone
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import prompt_to_bytes
 from certrad.models.prompts.context import ContextVectors, class_tokens, template_tokens
+from certrad.models.types.rejection import known_classes
 
 
 def text_digest(
@@ -21,7 +22,7 @@ def text_digest(
 
     Args:
         backbone: The text tower's tokenizer.
-        class_names: The names of the classes.
+        class_names: The names of the classes; an extra class has no text, and is digested with the bank.
         template: Text with one `{}`; it counts without a prompt only.
         prompt: Context vectors, or a bank; None for the template.
     """
@@ -29,7 +30,9 @@ def text_digest(
         tokens = template_tokens(backbone, class_names, template)
     else:
         # The number of tokens of the name tells apart where vectors behind the name would go.
-        tokens = [[length, *ids] for ids, length in (class_tokens(backbone, name) for name in class_names)]
+        tokens = [
+            [length, *ids] for ids, length in (class_tokens(backbone, name) for name in known_classes(class_names))
+        ]
     if prompt is None or not prompt.class_specific:
         tokens.sort()
     made_of = {

@@ -249,7 +249,7 @@ def _check_law(references: References, law: NoiseLaw, device: torch.device) -> s
 def _head(references: References, backbone: Backbone) -> TextHead:
     card = shipped_prompts()[references.facts.prompt]
     prompt = PromptStore(own=SHIPPED_PROMPTS).load(card)
-    return TextHead.of_prompt(backbone, card.class_names, prompt)
+    return TextHead.of_prompt(backbone, card.answers, prompt)
 
 
 def _least_cosine(found: torch.Tensor, stored: torch.Tensor, of: str) -> float:

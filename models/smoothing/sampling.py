@@ -154,7 +154,7 @@ class NoisySampler:
             starts: Indices of first samples, multiples of the batch size.
         """
         if self.noise.law in CPU_LAWS:
-            return _drawn_ahead(lambda start: self.batch(stream, start), starts)
+            return drawn_ahead(lambda start: self.batch(stream, start), starts)
         return self._device_batches(stream, starts)
 
     def batch(self, stream: Stream, start: int) -> torch.Tensor:
@@ -171,6 +171,15 @@ class NoisySampler:
         if self.noise.law in CPU_LAWS:
             return self._rows_on_cpu(stream, indices)
         return self._inputs_on_device(self._device_noise(), stream, indices)
+
+    def sample(self, stream: Stream, index: int) -> torch.Tensor:
+        """Returns one sample, (1, C, H, W) float32 on the device.
+
+        Args:
+            stream: What the noise is for.
+            index: The sample.
+        """
+        return replace(self, batch_size=1).batch(stream, index)
 
     def _indices(self, start: int) -> range:
         if start < 0 or start % self.batch_size:
@@ -247,9 +256,15 @@ def count(labels: NDArray[np.uint16], n_classes: int) -> LabelCounts:
     return LabelCounts(per_class=tuple(per_class), invalid=invalid)
 
 
-def _drawn_ahead(
+def drawn_ahead(
     draw: Callable[[int], torch.Tensor], starts: Iterable[int]
 ) -> Generator[tuple[int, torch.Tensor], None, None]:
+    """Yields (start, `draw(start)`) for every start, in order; a background thread draws the next ones.
+
+    Args:
+        draw: Draws a batch.
+        starts: Indices of first samples.
+    """
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="noise")
     pending: deque[tuple[int, Future[torch.Tensor]]] = deque()
     try:

@@ -6,7 +6,6 @@ from typing import Final, Literal
 
 from certrad.models.types.smoothing import N_MAX, NoiseLaw, check_sigma
 from certrad.models.types.tuned_on import EpochDigests
-from certrad.models.types.tuning import PROMPT_NAME
 
 BETA_RANGE: Final = (0.001, 0.5)
 SET_DECIMALS: Final = 4
@@ -15,6 +14,7 @@ SET_RATIO_MAX: Final = 4.0
 DELTA: Final = 0.05
 """Probability that the calibration set is a worse one than a document says."""
 SITE_MAX: Final = 200
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -89,8 +89,8 @@ class CalibrationCard:
     signature: CalibrationSignature | None = None
 
     def __post_init__(self) -> None:
-        if not PROMPT_NAME.fullmatch(self.name):
-            raise ValueError(f"the name of a calibration must match {PROMPT_NAME.pattern}, got {self.name!r:.80}")
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"the name of a calibration must match {_NAME.pattern}, got {self.name!r:.80}")
         if not (self.site.isprintable() and len(self.site) <= SITE_MAX and _DATE.fullmatch(self.made)):
             raise ValueError(f"site must be at most {SITE_MAX} printable characters, and made a day such as 2026-05-01")
         for name in ("classifier_sha256", "labels_sha256"):
@@ -166,6 +166,66 @@ class PredictionSetRequest:
             raise ValueError(f"prediction_radius must be >= 0 with at most {SET_DECIMALS} decimals")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionSetEvidence:
+    """The prediction set of one image, and what its thresholds are made of.
+
+    Attributes:
+        n: Samples of a calibration image.
+        per_class: Whether each class has its own threshold.
+        poisoned_at_most: Calibration images that somebody may have replaced.
+        images: For each class, the calibration images behind its threshold.
+        quantiles: For each class, the count that its threshold is made of; 0 for none.
+        thresholds: For each class, the samples of this image that put it into the set.
+        classes: The classes in the set, from 0.
+        single_up_to: The largest radius of the list 0, 0.01, 0.02, ... at which one class alone is in; None for none.
+        single_class: That class; None for none.
+        misses_at_most: With confidence 1 - DELTA, the share of misses with this calibration set is at most this.
+    """
+
+    n: int
+    per_class: bool
+    poisoned_at_most: int
+    images: tuple[int, ...]
+    quantiles: tuple[int, ...]
+    thresholds: tuple[int, ...]
+    classes: tuple[int, ...]
+    single_up_to: float | None
+    single_class: int | None
+    misses_at_most: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionSetResult:
+    """A list of classes that misses the correct one at most as often as promised.
+
+    Attributes:
+        calibration: Id of the calibration.
+        beta: The share of misses that is promised, on images like those of the calibration.
+        radius: L2 norm of the changes of the model input that the set allows for.
+        classes: The classes in the set, from 0; none where the image is unlike the calibration images.
+        labels: Their names.
+        thresholds: For each class, the samples that put it into the set.
+        single_up_to: The largest radius of the list at which one class alone is in; None for none.
+        single_label: The name of that class.
+        misses_at_most: With confidence 1 - delta, the share of misses with this calibration set is at most this.
+        delta: Probability that the calibration set is a worse one.
+        text: The claim in words; to be shown wherever the set is.
+    """
+
+    calibration: str
+    beta: float
+    radius: float
+    classes: tuple[int, ...]
+    labels: tuple[str, ...]
+    thresholds: tuple[int, ...]
+    single_up_to: float | None
+    single_label: str | None
+    misses_at_most: float
+    delta: float
+    text: str
+
+
 def calibration_id(name: str, sha256: str) -> str:
     """Returns the id of a calibration.
 
@@ -184,7 +244,7 @@ def is_calibration_id(given: str, sha256: str) -> bool:
         sha256: SHA-256 of the file.
     """
     name = given.rpartition("-")[0]
-    return bool(PROMPT_NAME.fullmatch(name) and _SHA256.fullmatch(sha256)) and given == calibration_id(name, sha256)
+    return bool(_NAME.fullmatch(name) and _SHA256.fullmatch(sha256)) and given == calibration_id(name, sha256)
 
 
 def check_beta(beta: float) -> None:

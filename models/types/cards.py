@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from certrad.models.types.code import Code
+from certrad.models.types.rejection import UNLIKE, RejectionCard, with_unlike
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.tuned_on import TunedOn, joined
 from certrad.models.types.window import WindowPreset, check_presets
@@ -183,6 +184,7 @@ class PromptCard:
         adapter: Id of the adapter whose image tower it was tuned on, and with which alone it is used; None if it was
             tuned on the frozen tower.
         adapter_sha256: SHA-256 of that adapter.
+        rejection: Of a bank, its extra class, which `class_names` does not list; None where it has none.
     """
 
     id: str
@@ -202,10 +204,18 @@ class PromptCard:
     tuned_on: TunedOn | None = None
     adapter: str | None = None
     adapter_sha256: str | None = None
+    rejection: RejectionCard | None = field(default=None, metadata={"exclude_if": lambda extra: extra is None})
 
     def __post_init__(self) -> None:
+        if self.rejection is not None and self.method != "bank":
+            raise ValueError(f"only a bank has an extra class, got {self.method!r}")
         if (self.adapter is None) != (self.adapter_sha256 is None):
             raise ValueError(f"an adapter must be named with its digest, got {self.adapter!r}, {self.adapter_sha256!r}")
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Returns the names of all answers in order: the classes, and the extra class of a bank that has one."""
+        return self.class_names if self.rejection is None else with_unlike(self.class_names)
 
     def with_images_of(self, earlier: "PromptCard | None") -> "PromptCard":
         """Returns this card with the images that an earlier card of the same prompt records, beside its own.
@@ -241,6 +251,8 @@ def check_classes(class_names: tuple[str, ...], template: str) -> None:
         raise ValueError(f"there must be 2 to 1000 classes, got {len(class_names)}")
     if len(set(class_names)) != len(class_names) or not all(name.strip() for name in class_names):
         raise ValueError("class names must be distinct and not empty")
+    if UNLIKE in class_names:
+        raise ValueError(f"no class may be named {UNLIKE!r}: it is the extra class of banks")
     if not all(name.isprintable() for name in class_names):
         raise ValueError("class names must be printable, without line ends and control characters")
     if template.count("{}") != 1 or template.replace("{}", "").count("{") or template.replace("{}", "").count("}"):

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from certrad.models.errors import Rejected
 from certrad.models.types.adapter_card import AdapterCard
 from certrad.models.types.cards import PromptCard, TaskCard
+from certrad.models.types.rejection import RejectionCard, with_unlike
 from certrad.models.types.request import TEMPLATE_PROMPT, Adaptation, GatedAdaptation, ZeroShotAdaptation
 
 AdaptationName = Literal["none", "zero_shot", "gated"]
@@ -48,6 +49,19 @@ class ClassifierChoice:
     def adapter_id(self) -> str | None:
         """Returns the id of the adapter; None for the frozen tower."""
         return None if self.adapter is None else self.adapter.id
+
+    @property
+    def rejection(self) -> RejectionCard | None:
+        """Returns what the card of a bank says about its extra class; None where there is none."""
+        return None if self.prompt is None else self.prompt.rejection
+
+    def answers(self, class_names: tuple[str, ...]) -> tuple[str, ...]:
+        """Returns the names of all answers in order: the classes, and the extra class of a bank that has one.
+
+        Args:
+            class_names: The names of the classes, in order.
+        """
+        return class_names if self.rejection is None else with_unlike(class_names)
 
     def template(self, hand_written: str) -> str:
         """Returns the template in force: the hand-written one, or the bare one of a learned prompt.

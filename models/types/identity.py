@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 from certrad.models.types.applied_window import AppliedWindow
 from certrad.models.types.noise_space import ImageMap, NoisyImage
+from certrad.models.types.rejection import check_unlike
 from certrad.models.types.request import Adaptation, ZeroShotAdaptation
 from certrad.models.types.smoothing import NoiseLaw
 
@@ -94,6 +95,7 @@ class ClassifierIdentity:
             certified with it; None for the frozen tower.
         noisy_image: The rendered image that noise is added to, whose map to the model input is a part of the
             classifier; None where noise is added to the model input.
+        rejection_sha256: Of a bank with an extra class, SHA-256 of the tensors of that class; None where it has none.
     """
 
     backbone: str
@@ -120,8 +122,12 @@ class ClassifierIdentity:
     adapter_sha256: str | None = None
     adapter_images: TuningImagesRecord | None = None
     noisy_image: NoisyImage | None = None
+    rejection_sha256: str | None = None
 
     def __post_init__(self) -> None:
+        check_unlike(self.class_names, self.rejection_sha256 is not None)
+        if self.rejection_sha256 is not None and self.gate_sha256 is None:
+            raise ValueError("only a bank can have an extra class")
         of_adapter = (self.adapter, self.adapter_sha256, self.adapter_images)
         if len({each is None for each in of_adapter}) > 1:
             raise ValueError(f"an adapter must be named with its digest and its images, got {of_adapter!r}")

@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from certrad.models.types.applied_window import AppliedWindow
+from certrad.models.types.calibration import PredictionSetResult
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
 from certrad.models.types.image import ImageRadius, ImageWarning, NoImageRadius
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
+from certrad.models.types.parameter_result import ParametersResult
 from certrad.models.types.renderings import Rendering
+from certrad.models.types.routing_summary import RoutingSummary
 from certrad.models.types.smoothing import AbstentionReason, Bound, Decision, Scope
 from certrad.models.types.window_boxes import TriedBox
 
@@ -35,46 +38,6 @@ class ResultWarning:
 
     code: WarningCode = field(metadata=_doc("what it is about; `backbone_note` is a remark of the backbone's card"))
     message: str = field(metadata=_doc("the same as sentences; to be shown above the radius"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteSummary:
-    """The limit that one outcome of the selector sets on the radius.
-
-    Attributes:
-        sigma: Noise standard deviation of the route; None for `invalid`.
-        sampled: Whether estimation samples of the route were drawn.
-        p_a_lower: See `RouteBounds`.
-        p_b_upper: See `RouteBounds`.
-        radius: See `RouteBounds`.
-        q_a_lower: See `RouteBounds`.
-        q_b_upper: See `RouteBounds`.
-        exclusion_radius: See `RouteBounds`.
-    """
-
-    sigma: float | None
-    sampled: bool
-    p_a_lower: float
-    p_b_upper: float
-    radius: float
-    q_a_lower: float
-    q_b_upper: float
-    exclusion_radius: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoutingSummary:
-    """An automatic choice of sigma, without its samples.
-
-    Attributes:
-        route: Index of the selected route.
-        selector_sigma: Noise standard deviation of the selector.
-        outcomes: One for every route, and last one for `invalid`.
-    """
-
-    route: int
-    selector_sigma: float
-    outcomes: tuple[RouteSummary, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +134,7 @@ class ResultFacts:
         counts: Estimation samples of each class.
         invalid: Estimation samples without finite logits.
         class_names: The names of the classes, in order.
+        rejection_index: The place of the extra class of a bank among them; None where it has none.
         prompt: Id of the prompt, or `template`.
         adaptation: How the prompt was adapted.
         backbone: Id of the backbone.
@@ -181,6 +145,8 @@ class ResultFacts:
         radius_in_image_units: The radius on the image that was sent.
         routing: The automatic choice of sigma, None for a sigma of the sender's.
         variants: What other renderings of the same file show; None where none were asked for.
+        parameters: What noise on the window shows; None where none was asked for.
+        prediction_set: A list of classes with a promised share of misses; None where none was asked for.
         warnings: What the reader must know before the radius.
         window: The window that was applied to the image; None where an earlier release decoded it.
         provenance: What computed it.
@@ -234,6 +200,20 @@ class ResultFacts:
         default=None,
         metadata=_doc("only with `variants`: whether other renderings of the same file have the class too"),
     )
+    parameters: ParametersResult | None = field(
+        default=None, metadata=_doc("only with `parameter_sigma`: what noise on the window shows of the class")
+    )
+    prediction_set: PredictionSetResult | None = field(
+        default=None,
+        metadata=_doc("only with `prediction_set`: the classes of a list that misses at most a promised share"),
+    )
+    rejection_index: int | None = field(
+        default=None,
+        metadata=_doc(
+            "place among `class_names` of the extra class of a bank, `unlike the images this model was tuned on`; null "
+            "where the classifier has none. A result of this class names nothing that the image shows"
+        ),
+    )
     provenance: Provenance
     timing: dict[str, float] = field(metadata=_doc("seconds of this run"))
 
@@ -272,6 +252,11 @@ class CertifiedResult(ResultFacts):
             "exclude_if": lambda reached: reached is None,
         },
     )
+
+    @property
+    def unlike(self) -> bool:
+        """Returns whether the class is the extra one of a bank, which names nothing that the image shows."""
+        return self.class_index == self.rejection_index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import member_digests, save_prompt
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.gate import Gate
+from certrad.models.prompts.rejection import Rejection
 from certrad.models.smoothing import certify
 from certrad.models.types import (
     CertifyRequest,
@@ -28,6 +29,7 @@ from certrad.models.types import (
     PromptCard,
     SamplingParams,
 )
+from certrad.models.types.rejection import UNLIKE, RejectionCard
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.job import JobRecord
 from certrad.workers.engine.prompt_store import publish
@@ -154,3 +156,80 @@ def test_gated_without_a_prompt_uses_the_bank_of_the_task(redis: Redis, card: Pr
     catalogue.publish_own(Cards(tasks={"own": replace(TASK, id="own", default_bank=None)}))
     with pytest.raises(Rejected):
         resolve(form, catalogue, ApiSettings())
+
+
+# -- a bank with an extra class --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def extra(runtime: Runtime, bank: Bank, redis: Redis, tmp_path: Path) -> PromptCard:
+    """A published bank whose extra class is as frequent as another."""
+    backbone = runtime.backbone("demo", "float32")
+    features = torch.nn.functional.normalize(torch.randn(3, backbone.embed_dim), dim=-1)
+    rejection = Rejection(features=features, gate=bank.gate, sigmas=(0.1, 1.0), biases=(1.0, 1.0))
+    stated = RejectionCard(
+        sha256=rejection.sha256,
+        false_rejections=0.01,
+        outliers_sha256="0" * 64,
+        outliers=10,
+        sigma_range=(0.1, 1.0),
+    )
+    saved = save_prompt(
+        tmp_path / "elsewhere",
+        replace(bank, rejection=rejection),
+        name="site-unlike",
+        method="bank",
+        backbone=backbone,
+        class_names=TASK.class_names,
+        task=TASK.id,
+        rejection=stated,
+    )
+    publish(redis, tmp_path / "elsewhere", saved)
+    return saved
+
+
+def test_a_job_with_an_extra_class_counts_it_and_names_it(
+    runtime: Runtime, redis: Redis, image: Image, extra: PromptCard
+) -> None:
+    spec = asked(redis, prompt=extra.id)
+    assert spec.class_names == (*TASK.class_names, UNLIKE)
+    record = decoded(redis, "job", CertifyRequest(classifier=spec, params=PARAMS), image)
+    document, result = run(runtime, record)
+    *_, stated = document["classifier"]["parts"]
+    assert extra.rejection is not None
+    assert stated == {
+        "kind": "rejection/1",
+        "rejection_index": str(len(TASK.class_names)),
+        "rejection_sha256": extra.rejection.sha256,
+    }
+    assert len(result["counts"]) == len(TASK.class_names) + 1
+    assert result["rejection_index"] == len(TASK.class_names)
+    resumed = decoded(redis, "resumed", CertifyRequest(classifier=spec, params=PARAMS), image)
+    with stopping_after(1):
+        run(runtime, resumed)
+    assert run(build(runtime.settings, redis), resumed)[1]["counts"] == result["counts"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"sigma": "0.05"}, "sigma_not_tuned"),
+        ({"sigma": "1.5"}, "sigma_not_tuned"),
+        ({"noise_space": "image"}, "invalid_request"),
+        ({"adaptation": "zero_shot"}, "prompt_mismatch"),
+    ],
+)
+def test_a_request_that_its_threshold_was_not_set_for_is_refused(
+    redis: Redis, extra: PromptCard, fields: dict[str, str], code: str
+) -> None:
+    with pytest.raises(Rejected) as caught:
+        asked(redis, prompt=extra.id, **fields)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("names", [["a", UNLIKE], [UNLIKE, "b"]])
+def test_a_sender_may_not_name_a_class_like_the_extra_one(redis: Redis, names: list[str]) -> None:
+    fields = [("classes", name) for name in names]
+    with pytest.raises(Rejected) as caught:
+        resolve(parse([*fields, ("template", "a {}")]), Catalogue(redis), ApiSettings())
+    assert caught.value.code == "invalid_request"

@@ -81,6 +81,7 @@ LISTS: Final[Mapping[str, str]] = {
     "list_tasks": "/tasks",
     "list_backbones": "/backbones",
     "list_adapters": "/adapters",
+    "list_calibrations": "/calibrations",
     "drift": "/drift",
     "get_session": "/session",
     "/openapi.json": "/openapi.json",
@@ -90,6 +91,7 @@ LISTS: Final[Mapping[str, str]] = {
 NOTHING: Final[Mapping[str, str]] = {
     "tune_prompt": "it makes a job of the caller's own, and names no object",
     "get_adapter": "an adapter is the operator's, and everyone's",
+    "get_calibration": "a calibration is the operator's, and everyone's",
     "change_adapter": "an adapter is the operator's, and everyone's",
     "verify": "it answers about the document that the caller sends",
     "test_rules": "it answers about the rules that the caller sends: test_the_rules_are_those_of_the_pacs_tenant",

@@ -31,7 +31,7 @@ from certrad.workers.engine.ledger import RedisLedger
 from tests.support.certificates import CASES, facts
 from tests.support.image_facts import image_facts
 from tests.support.keys import bearing
-from tests.support.results import abstained
+from tests.support.results import abstained, unlike
 from tests.support.shortages import fill
 
 pytestmark = pytest.mark.integration
@@ -271,6 +271,16 @@ def test_a_certificate_is_counted_with_its_scope_samples_and_times(records: Reco
     assert scraped("certrad_estimate_seconds_sum", backbone="demo") == 7
     assert scraped("certrad_samples_per_second_sum", backbone="demo") == 4_000
     assert scraped("certrad_samples_per_second_bucket", backbone="demo", le="3000.0") == 2
+
+
+def test_the_extra_class_of_a_bank_is_counted_as_rejected(redis: Redis, records: Records, scraped: Scraped) -> None:
+    succeed(records, "one", unlike(), modality="CT")
+    succeed(records, "two", certified(), modality="CT")
+    scope = unlike().scope
+    assert scraped("certrad_certificates_total", outcome="rejected", scope=scope) == 1
+    assert scraped("certrad_certificates_total", outcome="certified", scope=scope) == 1
+    (tally,) = read_days(redis, "local", last=TODAY, days=1)[TODAY].values()
+    assert (tally.certificates, tally.rejections, tally.abstentions, tally.radii.count) == (2, 1, 0, 1)
 
 
 def test_a_block_that_another_engine_committed_first_is_counted_as_redone(

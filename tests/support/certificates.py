@@ -18,6 +18,8 @@ from certrad.models.certificates.noise_key import classifier_digest, classifier_
 from certrad.models.certificates.signature import sign
 from certrad.models.images.model_input import direct_scale
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler
+from certrad.models.smoothing.parameter_noise import WindowNoise
+from certrad.models.smoothing.parameter_samples import ParameterRule, WindowSampler
 from certrad.models.smoothing.plan import plan_samples
 from certrad.models.smoothing.variant_samples import VariantRule, of_variant
 from certrad.models.types import (
@@ -47,9 +49,12 @@ from certrad.models.types.applied_window import (
     UnroundedWindow,
 )
 from certrad.models.types.evidence import Evidence
+from certrad.models.types.grey_values import GreyImage
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageScale
-from certrad.models.types.noise_space import NoiseSpace, NoisyImage
+from certrad.models.types.noise_space import ImageMap, NoiseSpace, NoisyImage
+from certrad.models.types.parameters import ParametersEvidence, ParameterSigma
+from certrad.models.types.rejection import with_unlike
 from certrad.models.types.renderings import CellVariant, Rendering, WindowVariant
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.variant_lists import (
@@ -158,6 +163,16 @@ NOISY_IMAGE: Final = NoisyImage(
 """The rendered image of every case with noise on it."""
 
 
+PARAMETER_SIGMA: Final = ParameterSigma(window_centre=50.0, ln_window_width=0.25)
+GREY_IMAGE: Final = GreyImage(
+    map=ImageMap(rows=512, columns=512, channels=1, of_rows=600, of_columns=512, fit="crop"),
+    function="SIGMOID",
+    inverted=False,
+    sha256=_digest("grey values"),
+)
+"""The values before the window of every case with noise on it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dice:
     """Class i with about probability `probabilities[i]` under noise, the rest `invalid`: the first pixel is the die."""
@@ -192,12 +207,17 @@ class Case:
     noise_space: NoiseSpace = field(default="model_input", repr=False)
     variants: VariantsRequest | None = field(default=None, repr=False)
     window: AppliedWindow = field(default=WINDOWS[0], repr=False)
+    unlike: bool = field(default=False, repr=False)  # whether the last class is the extra one of a bank
     failing: int | None = field(default=None, repr=False)  # the place of a variant that shows another class
+    parameter_sigma: ParameterSigma | None = field(default=None, repr=False)
+    window_probabilities: tuple[float, ...] | None = field(default=None, repr=False)  # under noise on the window
 
     @property
     def request(self) -> CertifyRequest:
         """The request it answers."""
         names = tuple(f"class {i}" for i in range(len(self.probabilities)))
+        if self.unlike:
+            names = with_unlike(names[:-1])
         learned = not isinstance(self.adaptation, ZeroShotAdaptation)
         spec = ClassifierSpec(
             backbone="demo",
@@ -216,6 +236,7 @@ class Case:
             ),
             noise_space=self.noise_space,
             variants=self.variants,
+            parameter_sigma=self.parameter_sigma,
         )
 
 
@@ -230,6 +251,7 @@ def facts(case: Case, *, batch_size: int = 64) -> Facts:
         window=case.window,
         batch_size=batch_size,
         failing=case.failing,
+        window_probabilities=case.window_probabilities,
     )
 
 
@@ -243,6 +265,7 @@ def answered(
     window: AppliedWindow = WINDOWS[0],
     batch_size: int = 64,
     failing: int | None = None,
+    window_probabilities: tuple[float, ...] | None = None,
 ) -> Facts:
     """Returns the facts that an engine would state about an image with these class probabilities under noise."""
     noisy = NOISY_IMAGE if request.noise_space == "image" else None
@@ -269,7 +292,11 @@ def answered(
         noise_key=key,
         block_size=batch_size,
     )
-    return replace(made, variants=_variants(request, probabilities, sampler, evidence, made, failing))
+    variants = _variants(request, probabilities, sampler, evidence, made, failing)
+    shown = window_probabilities or probabilities
+    parameters = window_noise_of(request, shown, sampler, evidence, made)
+    grey = None if request.parameter_sigma is None else GREY_IMAGE
+    return replace(made, variants=variants, parameters=parameters, grey=grey)
 
 
 def _variants(
@@ -304,6 +331,28 @@ def _variants(
         dice = Dice(probabilities=shown, sigma=evidence.sigma)
         rows.append(rule.estimate(record, of_variant(of_row, asked.n), dice, MemoryBlocks()))
     return rule.decide(tuple(rows))
+
+
+def window_noise_of(
+    request: CertifyRequest, probabilities: tuple[float, ...], sampler: NoisySampler, evidence: Evidence, made: Facts
+) -> ParametersEvidence | None:
+    """The samples of an invented image under noise on its window."""
+    sigma, window = request.parameter_sigma, made.subject.window
+    if sigma is None:
+        return None
+    if not isinstance(evidence.outcome, Certificate):
+        return ParametersEvidence()
+    assert isinstance(window, HeaderWindow | SentWindow | TaskWindow)
+    digests = made.noise.classifier_sha256 or "", made.noise.settings_sha256
+    noise = Noise(noise_key(EPOCH_SECRET, GREY_IMAGE.sha256, *digests))
+    rule = ParameterRule(class_index=evidence.outcome.class_index, n=request.params.n, split=evidence.alpha_split)
+    windows = WindowSampler(
+        pixels=replace(sampler, noise=noise, sigma=evidence.sigma),
+        windows=WindowNoise(noise=noise, centre=window.centre, width=window.width, sigma=sigma),
+        render=lambda _: IMAGE.astype(np.float32),
+    )
+    drawn = rule.estimate(windows, Dice(probabilities=probabilities, sigma=evidence.sigma), MemoryBlocks())
+    return ParametersEvidence(samples=drawn)
 
 
 def renderings(asked: VariantsRequest, own: AppliedWindow | None) -> list[Rendering]:
@@ -400,6 +449,7 @@ def identity(spec: ClassifierSpec, *, block_size: int, noisy: NoisyImage | None 
         adapter_sha256=None if spec.adapter is None else ADAPTER_SHA256,
         adapter_images=None if spec.adapter is None else "recorded",
         noisy_image=noisy,
+        rejection_sha256=None if spec.rejection_index is None else _digest("extra class"),
     )
 
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 from certrad.models.certificates.document import certification_result
-from certrad.models.types.result import AbstainedResult, CertificationResult
+from certrad.models.types.rejection import UNLIKE
+from certrad.models.types.result import AbstainedResult, CertificationResult, CertifiedResult
 from certrad.workers.contract.job import RESULT
 from tests.support.certificates import CASES
 from tests.support.certificates import facts as facts_of_case
@@ -23,6 +24,16 @@ def abstained(samples_used: int = 10_100) -> AbstainedResult:
     told = as_json(result) | {"samples_used": samples_used}
     parsed = RESULT.validate_python(told)
     assert isinstance(parsed, AbstainedResult)
+    return parsed
+
+
+def unlike() -> CertifiedResult:
+    """A certificate of the extra class of a bank."""
+    told = as_json(certification_result(facts(), warnings=[], timing={}))
+    names = [*told["class_names"], UNLIKE]
+    place = {"class_names": names, "counts": [*told["counts"], 0], "class_index": len(names) - 1, "label": UNLIKE}
+    parsed = RESULT.validate_python(told | place | {"rejection_index": len(names) - 1, "timing": {"total": 1.0}})
+    assert isinstance(parsed, CertifiedResult)
     return parsed
 
 

@@ -1,13 +1,14 @@
 """`certrad prompts bank`: tunes a bank of prompts and its gate on a site's labelled images."""
 
 from argparse import Namespace
+from collections.abc import Iterator
 from typing import get_args
 
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.tuning import Acquisition
 from certrad.workers.cli.common import add_adapter, prompt_name, require_card, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
-from certrad.workers.contract.option_kinds import choice, existing, integer, text
+from certrad.workers.contract.option_kinds import choice, existing, integer, number, text
 
 
 def add_arguments(parser: Parser) -> None:
@@ -34,8 +35,20 @@ def add_arguments(parser: Parser) -> None:
     )
     space = "image whose pixels get the noise; with image, all images must have one size"
     parser.option("--noise-space", choice(*get_args(NoiseSpace)), space, default=DEFAULT_NOISE_SPACE)
+    parser.option(
+        "--rejection",
+        number(0.001, 0.01),
+        "add a class for images unlike those the bank is tuned on; the share of noisy known samples that may get it",
+        without="no such class",
+    )
     add_data_dir(parser)
     parser.check(require_card("task", "task", "--task"))
+    parser.check(_rules)
+
+
+def _rules(options: Namespace) -> Iterator[str]:
+    if options.rejection is not None and options.noise_space == "image":
+        yield "`--rejection` goes with `--noise-space model_input` only: its threshold is set under that noise"
 
 
 def run(options: Namespace) -> int:

@@ -23,7 +23,7 @@ DAY_SECONDS: Final = 86_400
 MOST_SERIES: Final = 50
 """Series of a day: beyond them a new combination of labels counts as `other`."""
 
-_ABSTENTIONS, _SUM = "abstentions", "sum"
+_ABSTENTIONS, _REJECTIONS, _SUM = "abstentions", "rejections", "sum"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -56,17 +56,19 @@ class Tally:
     """The certificates of one series.
 
     Attributes:
-        radii: The certified radii, by the buckets of `RADII`.
+        radii: The certified radii of known classes, by the buckets of `RADII`.
         abstentions: The number of abstentions.
+        rejections: The number of certificates of the extra class of a bank.
     """
 
     radii: Observations
     abstentions: int
+    rejections: int = 0
 
     @property
     def certificates(self) -> int:
         """Returns the number of certificates, abstentions included."""
-        return self.radii.count + self.abstentions
+        return self.radii.count + self.abstentions + self.rejections
 
 
 OTHER_SERIES: Final = Series(task=OTHER, modality=OTHER, scanner_model=OTHER)
@@ -76,6 +78,8 @@ def increments(result: CertifiedResult | AbstainedResult) -> dict[str, str]:
     """Returns what a certificate adds to its series."""
     if isinstance(result, AbstainedResult):
         return {_ABSTENTIONS: "1"}
+    if result.unlike:
+        return {_REJECTIONS: "1"}
     return {str(bisect_left(RADII, result.radius)): "1", _SUM: f"{result.radius:.6f}"}
 
 
@@ -118,5 +122,7 @@ def tallies(stored: Mapping[bytes, bytes]) -> dict[Series, Tally]:
 def _tally(values: Mapping[str, float]) -> Tally:
     buckets = tuple(int(values.get(str(bucket), 0)) for bucket in range(len(RADII) + 1))
     return Tally(
-        radii=Observations(buckets=buckets, total=values.get(_SUM, 0.0)), abstentions=int(values.get(_ABSTENTIONS, 0))
+        radii=Observations(buckets=buckets, total=values.get(_SUM, 0.0)),
+        abstentions=int(values.get(_ABSTENTIONS, 0)),
+        rejections=int(values.get(_REJECTIONS, 0)),
     )

@@ -153,9 +153,13 @@ def _waits(facts: Mapping[str, str]) -> dict[str, str]:
     return counts
 
 
+def _outcome(result: CertifiedResult | AbstainedResult) -> str:
+    return "rejected" if isinstance(result, CertifiedResult) and result.unlike else result.outcome
+
+
 def _certificate(result: CertifiedResult | AbstainedResult) -> dict[str, str]:
     counts = {
-        field(CERTIFICATES.name, result.outcome, result.scope): "1",
+        field(CERTIFICATES.name, _outcome(result), result.scope): "1",
         field(SAMPLES.name, result.backbone): str(result.samples_drawn),
     }
     selecting, estimating = result.timing.get("select_s"), result.timing.get("estimate_s")

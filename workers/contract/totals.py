@@ -126,7 +126,9 @@ JOBS_ENDED: Final = Counter(
     from_zero=tuple((kind, "failed", code) for kind in ("certify", "tune", "other") for code in FAULTS),
 )
 CERTIFICATES: Final = Counter(
-    name="certificates", words="Certificates that were issued, abstentions included", labels=("outcome", "scope")
+    name="certificates",
+    words="Certificates that were issued, abstentions included; `rejected` counts those of the extra class of a bank",
+    labels=("outcome", "scope"),
 )
 SAMPLES: Final = Counter(
     name="samples",

@@ -36,6 +36,7 @@ from certrad.workers.decoders.bounded_reader import bounded_reader
 from certrad.workers.decoders.burned_in import may_have_burned_in_annotation
 from certrad.workers.decoders.dicom_rendering import StoredFrame, check_pixel_shape, monochrome_rendering
 from certrad.workers.decoders.grayscale import Step, full_range, parameters, render, slope, transform_name
+from certrad.workers.decoders.grey_values import unwindowed
 from certrad.workers.decoders.pixel_data import Integers, PixelElement, PixelLayout, stored_values
 from certrad.workers.decoders.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 from certrad.workers.decoders.windows import window_for_colour_refusal
@@ -176,6 +177,7 @@ def decode(
             window=applied,
         ),
         offered=offered,
+        unwindowed=None if is_colour else unwindowed(steps, stored),
         rewindow=rewindow,
     )
 

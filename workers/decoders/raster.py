@@ -31,6 +31,7 @@ from certrad.workers.decoders import jpeg, png, tiff
 from certrad.workers.decoders.codestream import read_codestream
 from certrad.workers.decoders.decoder_messages import heed_messages
 from certrad.workers.decoders.grayscale import apply, parameters, slope, transform_name
+from certrad.workers.decoders.grey_values import unwindowed
 from certrad.workers.decoders.rewindowing import rewindowed
 from certrad.workers.decoders.windows import raster_window
 from certrad.workers.decoders.zero_runs import check_zero_runs
@@ -113,6 +114,7 @@ def decode(
             slope=slope([to_unit], stored.dtype),
             window=chosen.applied,
         ),
+        unwindowed=unwindowed([to_unit], cropped),
         rewindow=rewindowed(cropped, (), ()) if chosen.may_move(bits) and cropped.ndim == 2 else None,
     )
 

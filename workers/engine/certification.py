@@ -2,8 +2,7 @@
 
 import hashlib
 import time
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -33,6 +32,8 @@ from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.disagreement import report_redone
 from certrad.workers.engine.job_setup import LabellingSetup, SetupFactory
 from certrad.workers.engine.ledger import JobEndedError, LedgerEntry, RedisLedger
+from certrad.workers.engine.parameters import estimate_parameters
+from certrad.workers.engine.prediction_sets import job_calibration, prediction_set_of
 from certrad.workers.engine.progress import SamplingProgress
 from certrad.workers.engine.result_warnings import result_warnings
 from certrad.workers.engine.runtime import Runtime
@@ -102,13 +103,19 @@ class Certification:
         entry = ledger.fixed() or ledger.fix(self._propose())
         setup = self._setup_factory.prepare(entry)
         selected_at = time.monotonic()
+        calibration = job_calibration(self.input, setup, self.runtime)
         evidence = self._estimate(setup)
         variants = self._sample_variants(evidence, setup)
+        # Noise on the window is a claim beside the others: this engine draws its samples alone.
+        parameters = estimate_parameters(self._setup_factory, setup, evidence, self._own_ledger("parameters:"))
         timing = {"select_s": selected_at - self.began, "estimate_s": time.monotonic() - selected_at}
-        self._hand_over(self._facts(evidence, setup, variants), setup.model.card, timing)
+        facts = replace(self._facts(evidence, setup, variants), parameters=parameters)
+        facts = replace(facts, prediction_set=prediction_set_of(facts.request, evidence, calibration))
+        self._hand_over(facts, setup.model.card, timing)
         self._add_figures(evidence, setup, variants)
         self._enter("finishing")
-        estimation, samples = timing["estimate_s"], self.share.samples + (0 if variants is None else variants.samples)
+        further = (0 if variants is None else variants.samples) + (0 if parameters is None else parameters.drawn)
+        estimation, samples = timing["estimate_s"], self.share.samples + further
         return Labelling(estimation=estimation, seconds=estimation - self.share.waited, samples=samples)
 
     def _enter(self, phase: Phase) -> None:
@@ -156,6 +163,7 @@ class Certification:
         return LedgerEntry(
             text_features=head.text_features.cpu(),
             gate=head.gate,
+            rejection=head.rejection,
             members=member_digests(prompt) if isinstance(prompt, Bank) else (),
             context_sha256=None if prompt is None else hashlib.sha256(prompt_to_bytes(prompt)).hexdigest(),
             selection=self.input.plan.select(sampler, model.classifier_at(head), self.progress.selection),
@@ -196,27 +204,26 @@ class Certification:
 
     def _sample_variants(self, evidence: Evidence, setup: LabellingSetup) -> VariantsEvidence | None:
         """Returns what the variants of the file show; this engine draws their few samples alone."""
-        ledger_of = partial(
-            RedisLedger,
-            self.runtime.redis,
-            self.input.job_id,
-            ttl=self.runtime.settings.input_ttl,
-            raise_if_stopped=stopping.raise_if_stopped,
-            engine=self.runtime.name,
-        )
-        ledger = ledger_of()
+        ledger = self._own_ledger("")
 
         def note() -> None:
             ledger.check()
             self.progress.variant()
 
         sampling = VariantSampling(
-            factory=self._setup_factory,
-            setup=setup,
-            ledger_of=lambda part: ledger_of(part=part),
-            on_variant=note,
+            factory=self._setup_factory, setup=setup, ledger_of=self._own_ledger, on_variant=note
         )
         return sampling.estimate(evidence)
+
+    def _own_ledger(self, part: str) -> RedisLedger:
+        return RedisLedger(
+            self.runtime.redis,
+            self.input.job_id,
+            ttl=self.runtime.settings.input_ttl,
+            raise_if_stopped=stopping.raise_if_stopped,
+            engine=self.runtime.name,
+            part=part,
+        )
 
     def _facts(self, evidence: Evidence, setup: LabellingSetup, variants: VariantsEvidence | None) -> Facts:
         entry, model, parts, sampler = setup.entry, setup.model, setup.parts, setup.sampler
@@ -239,6 +246,7 @@ class Certification:
             block_size=entry.batch_size,
             members=entry.members,
             gate_sha256=None if entry.gate is None else entry.gate.sha256,
+            rejection_sha256=None if entry.rejection is None else entry.rejection.sha256,
             card_sha256=parts.card_sha256,
             text_sha256=parts.text_sha256,
             processor=entry.engine.processor,

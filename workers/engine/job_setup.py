@@ -10,13 +10,18 @@ from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.noise_key import classifier_digest, noise_key, sampling_digest
 from certrad.models.classifier import TextHead
 from certrad.models.errors import Rejected
+from certrad.models.images.grey_rendering import GreyRenderer
 from certrad.models.images.pixel_map import PixelMap
 from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.smoothing import Noise, NoisySampler
+from certrad.models.smoothing.parameter_noise import WindowNoise
+from certrad.models.smoothing.parameter_samples import WindowSampler
 from certrad.models.smoothing.routing import ClassifierAt
 from certrad.models.types import TEMPLATE_PROMPT, AdapterCard, PromptCard
+from certrad.models.types.applied_window import HeaderWindow, SentWindow, TaskWindow
 from certrad.models.types.defaults import require_adapter
 from certrad.models.types.identity import ClassifierParts
+from certrad.models.types.parameters import ParameterSigma
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import EngineIdentity, LedgerEntry
 from certrad.workers.engine.model import Model
@@ -44,7 +49,8 @@ class LabellingSetup:
     @property
     def head(self) -> TextHead:
         """Returns what follows the image encoder."""
-        return TextHead(text_features=self.entry.text_features, gate=self.entry.gate)
+        entry = self.entry
+        return TextHead(text_features=entry.text_features, gate=entry.gate, rejection=entry.rejection)
 
     @property
     def classifier_at(self) -> ClassifierAt:
@@ -156,6 +162,29 @@ class SetupFactory:
         key = self._key(epoch, parts, self.input.image.variants[place].input_sha256)
         image = self.input.read_variant(self.runtime.redis, setup.model.backbone.image_size, place)
         return replace(setup.sampler, image=image, noise=Noise(key, parts.law))
+
+    def sampler_of_windows(self, setup: LabellingSetup, sigma: ParameterSigma) -> WindowSampler:
+        """Returns what draws noisy copies in drawn windows, under the noise key of the values before the window.
+
+        Args:
+            setup: What this engine labels the samples of the job with.
+            sigma: Standard deviations of the noise on the window.
+
+        Raises:
+            Rejected: engine_mismatch, worker_lost, digest_mismatch.
+            TypeError: The image has no window.
+        """
+        window, size = self.input.image.window, setup.model.backbone.image_size
+        if not isinstance(window, HeaderWindow | SentWindow | TaskWindow):
+            raise TypeError("noise on the window needs an image that is shown with one")
+        values = self.input.read_grey(self.runtime.redis, size)
+        key = self._key(self._named_epoch(setup.entry), setup.parts, values.named.sha256)
+        noise = Noise(key, setup.parts.law)
+        return WindowSampler(
+            pixels=replace(setup.sampler, noise=noise).with_sigma(self.input.request.sigma.first),
+            windows=WindowNoise(noise=noise, centre=window.centre, width=window.width, sigma=sigma),
+            render=GreyRenderer.of(values, size).model_input,
+        )
 
     def _key(self, epoch: Epoch, parts: ClassifierParts, noised: str) -> bytes:
         return noise_key(epoch.secret, noised, classifier_digest(parts), sampling_digest(self.input.request))

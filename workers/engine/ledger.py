@@ -10,6 +10,7 @@ from redis import Redis
 from safetensors.torch import load, save
 
 from certrad.models.prompts.gate import Gate
+from certrad.models.prompts.rejection import PREFIX, Rejection
 from certrad.models.types import LabelCounts, NoiseLaw
 from certrad.models.types.routing import RouteSelection, Selection
 from certrad.workers.contract import totals, tracing
@@ -97,6 +98,7 @@ class LedgerEntry:
         gate: The gate of a bank; None for one prompt.
         members: SHA-256 of the context vectors of each member of a bank.
         channels_last: Memory format of the image tower.
+        rejection: The extra class of a bank; None where it has none.
     """
 
     text_features: torch.Tensor
@@ -112,6 +114,7 @@ class LedgerEntry:
     gate: Gate | None = None
     members: tuple[str, ...] = ()
     channels_last: bool = False
+    rejection: Rejection | None = None
 
     def to_bytes(self) -> bytes:
         """Returns a length-prefixed JSON header, then the tensors as safetensors."""
@@ -133,7 +136,8 @@ class LedgerEntry:
             **({"channels_last": True} if self.channels_last else {}),  # no field where an earlier release had none
         }
         of_gate = {} if self.gate is None else self.gate.tensors
-        tensors = {"text_features": self.text_features, **of_gate}
+        of_rejection = {} if self.rejection is None else self.rejection.tensors
+        tensors = {"text_features": self.text_features, **of_gate, **of_rejection}
         packed: bytes = save({name: tensor.contiguous().cpu() for name, tensor in tensors.items()})
         header = json.dumps(rest).encode()
         return len(header).to_bytes(4, "little") + header + packed
@@ -155,10 +159,12 @@ class LedgerEntry:
             selection = RouteSelection(classes=classes, selector=votes)
         tensors = load(payload[end:])
         features, sigma_range = tensors.pop("text_features"), rest.pop("sigma_range")
-        gate = None if sigma_range is None else Gate(sigma_range=tuple(sigma_range), **tensors)
+        of_gate = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
+        gate = None if sigma_range is None else Gate(sigma_range=tuple(sigma_range), **of_gate)
         return cls(
             text_features=features,
             gate=gate,
+            rejection=Rejection.from_tensors(tensors),
             members=tuple(rest.pop("members")),
             selection=selection,
             engine=engine,

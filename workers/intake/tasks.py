@@ -97,7 +97,8 @@ def _decode(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
     pixels, image, labels = decode_labelled(_upload(settings, record.id), request, card, settings)
     payloads = Payloads(redis, ttl=settings.input_ttl)
     noised = pixels if pixels.rendered is None else pixels.rendered
-    content = b"".join([noised.tobytes(), *(variant.tobytes() for variant in pixels.variants)])
+    kept = [variant.pixels[: image.channels].astype("<f4").tobytes() for variant in pixels.variants]  # grey: one of 3
+    content = b"".join([noised.tobytes(), *kept, b"" if pixels.grey is None else pixels.grey.tobytes()])
     require_room(redis, len(content))
     is_there = payloads.put_input(record.id, content)
     if is_there:

@@ -124,7 +124,8 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         spec=ClassifierSpec(
             backbone=choice.backbone,
             prompt=choice.prompt_id,
-            class_names=task.class_names,
+            class_names=choice.answers(task.class_names),
+            adaptation=None if choice.rejection is None else choice.adaptation,
             template=choice.template(task.template),
             adapter=choice.adapter_id,
         ),
@@ -157,13 +158,13 @@ def _load(request: AttackRequest, store: PromptStore, service: WorkerSettings) -
     if request.prompt is not None:
         require_backbone(request.prompt, backbone)
         learned = store.load(request.prompt)
-        head = TextHead.of_prompt(backbone, request.task.class_names, learned)
+        head = TextHead.of_prompt(backbone, request.spec.class_names, learned)
     return _Model(backbone=backbone, template=_plainly(backbone, template), prompt=_plainly(backbone, head))
 
 
 def _plainly(backbone: Backbone, head: TextHead) -> Classify:
     classifier = head.classifier(
-        backbone, sigma=0.0
+        backbone, sigma=0.0 if head.rejection is None else head.rejection.sigmas[0]
     )  # a single prompt is the same for every sigma, a gate that of its smallest one
     return lambda pixels, _: classifier.logits(pixels)
 
@@ -173,7 +174,7 @@ def _attacks(request: AttackRequest, model: _Model) -> dict[Kind, tuple[str, Att
 
     AutoAttack on the template is both if the target is the template; attacks with the same name run once.
     """
-    n_classes = len(request.task.class_names)
+    n_classes, n_answers = len(request.task.class_names), len(request.spec.class_names)
     if request.attack == "autoattack":
         name = request.auto_attack.name(n_classes)
         if request.prompt is None:
@@ -181,7 +182,10 @@ def _attacks(request: AttackRequest, model: _Model) -> dict[Kind, tuple[str, Att
             return {"non_adaptive": on_template, "adaptive": on_template}
         return {
             "non_adaptive": (f"{name} on the template", auto_attack(model.template, n_classes, request.auto_attack)),
-            "adaptive": (f"{name} on the prompt", auto_attack(model.prompt, n_classes, request.auto_attack)),
+            "adaptive": (
+                f"{request.auto_attack.name(n_answers)} on the prompt",
+                auto_attack(model.prompt, n_answers, request.auto_attack),
+            ),
         }
     published = PGD_10 if request.attack == "pgd10" else PGD_40
     blind = replace(published, epsilon=request.epsilon)
@@ -219,7 +223,7 @@ def _attack(
         predictions[kind] = classes(model.prompt, ended_in / WHITE, generator, batch_size=_BATCH)
     shares = {kind: accuracy(predicted, labels) for kind, predicted in predictions.items()}
     report = AttackReport(
-        class_names=request.task.class_names,
+        class_names=request.spec.class_names,
         backbone=request.spec.backbone,
         prompt=request.spec.prompt,
         adapter=request.spec.adapter,

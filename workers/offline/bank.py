@@ -20,8 +20,9 @@ from certrad.models.prompts.checkpoint import save_prompt
 from certrad.models.prompts.store import PromptStore
 from certrad.models.prompts.training.acquisition import RANGES
 from certrad.models.prompts.training.bank import BankParams, bank_accuracy, tune_bank
-from certrad.models.prompts.training.image_choice import choose_images
+from certrad.models.prompts.training.image_choice import VALIDATION_PER_CLASS, choose_images
 from certrad.models.prompts.training.noise import unit_noise
+from certrad.models.prompts.training.rejection import OTHERS_MIN, RejectionParams, tune_rejection
 from certrad.models.prompts.training.tuning import TuningSet
 from certrad.models.types import TEMPLATE_PROMPT, BackboneCard, CertifyRequest, ClassifierSpec, FixedSigma, PromptCard
 from certrad.models.types.noise_space import ImageMap
@@ -64,6 +65,7 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
     choice = of_task(task, stores[0], cards.prompts, stores[1], prompt=TEMPLATE_PROMPT, adapter=options.adapter)
     card = cards.backbones[choice.backbone]
     files = files_of_classes(options.images, task)
+    _require_others(files, options)
     device = chosen_device(settings.device)
     backbone = load_encoder(card, choice.adapter, settings, device=device)
     spec = ClassifierSpec(
@@ -87,6 +89,22 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
             noise=unit_noise(data.image_map, backbone.image_size),
             on_stage=lambda name: progress.update(bar, advance=1, description=name),
         )
+        rejection, tuned_on = None, data.images
+        facts: dict[str, object] = {}
+        if options.rejection is not None:
+            extra = RejectionParams(false_rejections=options.rejection, seed=params.seed)
+            others = data.validation_images[0::2], data.validation_images[1::2]
+            bank, rejection = tune_rejection(
+                backbone,
+                bank,
+                bank.text_features(backbone, task.class_names),
+                (data.images, data.labels),
+                others,
+                extra,
+                params,
+                on_stage=lambda name: progress.update(bar, description=name),
+            )
+            tuned_on, facts = torch.cat([data.images, others[0]]), {"rejection": asdict(extra)}
     epoch = EpochSecrets(settings.secrets_dir).current()
     return save_prompt(
         settings.prompts_dir,
@@ -98,14 +116,27 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
         task=task.id,
         tuning={
             **asdict(params),
+            **facts,
             "training_images": len(data.images),
             "data_sha256": data.sha256,
             "gate_sha256": bank.gate.sha256,
             **({} if data.image_map is None else {"noise_space": "image", "images": asdict(data.image_map)}),
         },
         measured=_measure(backbone, bank, data, task.class_names, params),
-        tuned_on=TunedOn(keyed=(EpochDigests.of(epoch.secret, input_digests(data.images)),)),
+        tuned_on=TunedOn(keyed=(EpochDigests.of(epoch.secret, input_digests(tuned_on)),)),
+        rejection=rejection,
     )
+
+
+def _require_others(files: Sequence[Sequence[Path]], options: Namespace) -> None:
+    """Checks, before anything is decoded, that an extra class has images beside the shots.
+
+    Raises:
+        Rejected: too_few_images.
+    """
+    left = sum(min(max(0, len(of_class) - options.shots), VALIDATION_PER_CLASS) for of_class in files)
+    if options.rejection is not None and left < 2 * OTHERS_MIN:
+        raise Rejected("too_few_images", f"`--rejection` needs {2 * OTHERS_MIN} images beside the shots, got {left}")
 
 
 def _decode(
@@ -171,7 +202,9 @@ def _measure(
     backbone: Backbone, bank: Bank, data: TuningSet, class_names: Sequence[str], params: BankParams
 ) -> dict[str, object]:
     """Returns the accuracy for one noisy copy of each validation image at every sigma of the gate."""
-    images, labels = data.validation_images, data.validation_labels
+    # The threshold of an extra class was set on every other image.
+    first, step = (0, 1) if bank.rejection is None else (1, 2)
+    images, labels = data.validation_images[first::step], data.validation_labels[first::step]
     if not len(images):
         return {}
     noise = unit_noise(data.image_map, backbone.image_size)

@@ -6,7 +6,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,12 +25,11 @@ from certrad.models.evaluation.certified import COLUMNS, Evaluation, Row, summar
 from certrad.models.evaluation.journal import Journal
 from certrad.models.evaluation.noised_image import RENDERED, NoisedImage
 from certrad.models.images.model_input import fitted, is_flat
-from certrad.models.installed import Cards, installed_cards
+from certrad.models.installed import installed_cards
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
-from certrad.models.shipped import shipped_datasets, shipped_tasks
 from certrad.models.smoothing.accuracy import Share
 from certrad.models.smoothing.device import default_batch_size
 from certrad.models.types import (
@@ -40,16 +39,17 @@ from certrad.models.types import (
     DatasetCard,
     PromptCard,
     SmoothingParams,
-    TaskCard,
 )
 from certrad.models.types.defaults import choose_classifier, default_prompts
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
+from certrad.models.types.rejection import UNLIKE
 from certrad.models.types.window import FileWindow
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.archive import match_classes
 from certrad.workers.intake.file_decoding import decode_as_uploaded, decode_published
 from certrad.workers.intake.image_folder import low_contrast_note
 from certrad.workers.offline import classifiers
+from certrad.workers.offline.evaluation_data import data_of
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
@@ -136,7 +136,7 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         Rejected: The data set, prompt or backbone cannot be used.
     """
     cards = installed_cards(service.cards_dir, service.prompts_dir, service.adapters_dir)
-    data, task = _data(options.task, cards)
+    data, task = data_of(options.task, cards)
     params = SmoothingParams(sigma=options.sigma, alpha=options.alpha, n0=options.n0, n=options.n)
     prompt, adapters = classifiers.named_prompt(options.prompt, store), AdapterStore(own=service.adapters_dir)
     window = FileWindow.of_task(task.windows if task else ())
@@ -161,6 +161,8 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         adapters=classifiers.stored_adapters(adapters),
         default_adapter=task.default_adapter if task else None,
     )
+    if choice.rejection is not None:
+        choice.rejection.require(params.sigma)
     return EvaluationRequest(
         data=data,
         split=split,
@@ -171,7 +173,7 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         spec=ClassifierSpec(
             backbone=choice.backbone,
             prompt=choice.prompt_id,
-            class_names=class_names,
+            class_names=choice.answers(class_names),
             template=choice.template(classifiers.hand_written(options.template, split.template, choice)),
             adaptation=choice.adaptation,
             adapter=choice.adapter_id,
@@ -180,21 +182,6 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         folders=folders,
         noise_space=options.noise_space,
     )
-
-
-def _data(name: str, cards: Cards) -> tuple[DatasetCard, TaskCard | None]:
-    """Returns the data set of a name with its task, if it has one; for an own task its images in folders."""
-    if (data := shipped_datasets().get(name)) is not None:
-        return data, None if data.task is None else shipped_tasks()[data.task]
-    task = cards.tasks[name]
-    own = replace(
-        shipped_datasets()["folders"],
-        id=task.id,
-        title=task.title,
-        template=task.template,
-        default_backbone=task.default_backbone,
-    )
-    return own, task
 
 
 def _load(
@@ -277,14 +264,15 @@ def _show(found: dict[str, Any], settings: dict[str, Any], request: EvaluationRe
     if as_json:
         shares = {
             **found,
-            "abstained": asdict(found["abstained"]),
+            **{name: asdict(found[name]) for name in ("abstained", "rejected")},
             "certified_accuracy": {radius: asdict(share) for radius, share in found["certified_accuracy"].items()},
         }
         sys.stdout.write(json.dumps({"settings": settings, **shares}) + "\n")
         return
     reached = {r: share for r, share in found["certified_accuracy"].items() if share.value or r == "0"}
     columns = {"certified" if radius == "0" else f"R ≥ {radius}": share for radius, share in reached.items()}
-    table = [f"| {name} | {_percent(share)} |" for name, share in {**columns, "abstained": found["abstained"]}.items()]
+    rest = {"abstained": found["abstained"], **({UNLIKE: found["rejected"]} if request.spec.rejection_index else {})}
+    table = [f"| {name} | {_percent(share)} |" for name, share in {**columns, **rest}.items()]
     seen = f"{found['images']} of {len(request.split)} images, n = {request.params.n}, σ = {request.params.sigma:g}"
     notes = [f"{seen}, {found['seconds_per_image']} s an image; intervals: exact, 95%"]
     if request.split.rule == "seeded":

@@ -7,6 +7,7 @@ from typing import Final
 
 from certrad.models.types import Rule, Scope
 from certrad.models.types.code import Code as Code
+from certrad.models.types.rejection import UNLIKE
 
 SCHEME: Final = "99CERTRAD"
 SCHEME_UID: Final = "2.25.298579937226955216377629950047517672000"
@@ -69,9 +70,9 @@ TOO_FEW_SAMPLES: Final = _concept(
 )
 UNLIKE_TRAINING: Final = _concept(
     "UNLIKE-TRAINING",
-    "Image unlike the training images",
-    "Reserved, not issued yet. The image differs from the images that the classifier was tuned on, so that its class "
-    "would mean little.",
+    "Image unlike the tuning images",
+    "The certified class is the extra class of the classifier: the image is unlike the images that it was tuned on. "
+    "It is no finding about the patient, and no abstention.",
 )
 TARGET_OUTCOME: Final = _concept(
     "TARGET-OUTCOME", "Target radius outcome", "Whether the certified radius reaches the requested target radius."
@@ -222,9 +223,8 @@ ABSTENTION_REASONS: Final[Mapping[str, Concept]] = {
     "target_not_certifiable": TARGET_NOT_CERTIFIABLE,
     "too_few_samples": TOO_FEW_SAMPLES,
     "target_missed": TARGET_MISSED,
-    "unlike_training_images": UNLIKE_TRAINING,
 }
-"""Reason of an abstention, as results name it -> its concept; the last three are for releases that will abstain so."""
+"""Reason of an abstention, as results name it -> its concept; the last two are for releases that will abstain so."""
 
 METHODS: Final[Mapping[Rule, Concept]] = {
     "clopper_pearson": CLOPPER_PEARSON,
@@ -246,10 +246,14 @@ WARNINGS: Final[Mapping[str, Concept]] = {
 def finding(label: str, class_codes: Mapping[str, Code]) -> Code:
     """Returns the concept of a certified class: the task's own, or a private one that follows from the name.
 
+    The extra class of a bank has one concept in every task, whatever codes a card lists.
+
     Args:
         label: Name of the class.
         class_codes: Name of a class -> its concept, from the card of the task; empty where the card has none.
     """
+    if label == UNLIKE:
+        return UNLIKE_TRAINING
     if (code := class_codes.get(label)) is not None:
         return code
     digest = hashlib.sha256(label.encode()).hexdigest()

@@ -193,7 +193,7 @@ def _diagnostic_report(
         "issued": moment,
         "result": [result],
         "conclusion": conclusion,
-        **({"conclusionCode": [concept(report.finding)]} if report.finding else {}),
+        **({"conclusionCode": [concept(report.finding)]} if report.finding and report.names_class else {}),
         **({"basedOn": [order]} if accession else {}),
         **({"subject": subject} if subject else {}),
         **({"imagingStudy": [study]} if study else {}),
@@ -205,9 +205,13 @@ def _sentences(report: Report) -> Iterable[str]:
     statement, texts = report.statement, Texts(report.language)
     yield texts("conclusion.unverified")
     if isinstance(statement.claim, StatedCertificate):
-        yield texts("conclusion.class", class_name=statement.claim.label)
+        if statement.claim.unlike:
+            yield texts("conclusion.unlike")
+        else:
+            yield texts("conclusion.class", class_name=statement.claim.label)
         yield space_text(statement, texts, "conclusion.radius", radius=texts.number(statement.claim.radius))
-        yield texts("conclusion.correctness")
+        if not statement.claim.unlike:
+            yield texts("conclusion.correctness")
     else:
         yield texts("conclusion.abstained")
     if statement.variants is not None:

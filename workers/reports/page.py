@@ -66,7 +66,7 @@ def page_layout(report: Report, image: tuple[int, int] | None) -> Layout:
     texts = Texts(report.language)
     claim = report.statement.claim
     whole = Column(x=_MARGIN, width=WIDTH - 2 * _MARGIN, y=0)
-    _banner(whole, texts, calm=isinstance(claim, StatedAbstention))
+    _banner(whole, texts, calm=isinstance(claim, StatedAbstention) or claim.unlike)
     _notice(whole, report, texts)
     whole.gap(44)
     right = Column(x=_MARGIN + _LEFT + _GUTTER, width=WIDTH - 2 * _MARGIN - _LEFT - _GUTTER, y=whole.y)
@@ -121,7 +121,7 @@ def _draw_text(drawing: ImageDraw.ImageDraw, text: TextBox) -> None:
 
 
 def _banner(whole: Column, texts: Texts, *, calm: bool) -> None:
-    """Adds the banner: amber above a certificate, dark with amber letters above an abstention."""
+    """Adds the banner: amber above a certificate, dark with amber letters above what names no class."""
     fill, ink, side = (PANEL, AMBER, SOFT) if calm else (AMBER, ON_AMBER, ON_AMBER)
     whole.panels.append(Panel(box=Box(x=0, y=0, width=WIDTH, height=_BANNER), fill=fill))
     if calm:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from certrad.models.certificates.statement import StatedAbstention, Statement
+from certrad.models.certificates.statement import StatedAbstention, StatedCertificate, Statement
 from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.reports.codes import Code
 
@@ -32,7 +32,8 @@ class Report:
     Attributes:
         statement: What the certificate document states.
         certificate_sha256: SHA-256 of the signed document, 64 hexadecimal digits.
-        finding: The certified class as a coded concept; None for an abstention, which never names a class.
+        finding: The certified class as a coded concept, `UNLIKE-TRAINING` for the extra class of a bank; None for an
+            abstention, which never names a class.
         issued_at: Time of the first report about this certificate, with its time zone.
         software_version: Version of certrad that writes the report.
         frame: Frame of a multi-frame image, from 1; None for an image of one frame.
@@ -60,6 +61,11 @@ class Report:
             raise ValueError("a report must have a finding if, and only if, a class is certified")
         if self.issued_at.tzinfo is None:
             raise ValueError("the time of a report must have a time zone")
+
+    @property
+    def names_class(self) -> bool:
+        """Returns whether the report names a class of the image: neither an abstention nor the extra class does."""
+        return isinstance(claim := self.statement.claim, StatedCertificate) and not claim.unlike
 
     @property
     def edition(self) -> str:

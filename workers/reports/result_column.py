@@ -47,14 +47,19 @@ def certified_column(column: Column, claim: StatedCertificate, report: Report, t
     name = claim.label
     if not drawable:
         name = texts("certified.class_by_number", number=str(claim.class_index + 1), count=str(count))
-    column.text(texts("certified.class"), _LABEL, weight="SemiBold", colour=ACCENT)
+    if claim.unlike:
+        name = texts("certified.unlike_title")
+    kind, colour = ("certified.unlike", SOFT) if claim.unlike else ("certified.class", ACCENT)
+    column.text(texts(kind), _LABEL, weight="SemiBold", colour=colour)
     column.gap(2)
     column.text(name, fitting_size(name, "SemiBold", column.width, _HEADLINE, 2), weight="SemiBold")
     column.gap(10)
     if not drawable:
         column.text(texts("certified.class_cannot_be_drawn"), _SMALL, colour=SOFT)
         column.gap(8)
-    column.text(texts("certified.not_correctness"), _BODY, colour=SOFT)
+    column.text(
+        texts("certified.unlike_not_a_finding" if claim.unlike else "certified.not_correctness"), _BODY, colour=SOFT
+    )
     column.gap(26)
     _radii(column, claim, report, texts)
     column.gap(22)
@@ -134,10 +139,11 @@ def _radii(column: Column, claim: StatedCertificate, report: Report, texts: Text
     second = texts.number(radius.l2) if isinstance(radius, ImageRadius) else ""
     first = texts.number(claim.radius)
     size = min(fitting_size(number, "SemiBold", left.width, _NUMBER, 1) for number in (first, second))
-    left.text(first, size, weight="SemiBold", colour=ACCENT)
+    ink = SOFT if claim.unlike else ACCENT
+    left.text(first, size, weight="SemiBold", colour=ink)
     left.text(space_text(report.statement, texts, "certified.radius_unit"), _SMALL, colour=SOFT)
     if isinstance(radius, ImageRadius):
-        right.text(second, size, weight="SemiBold", colour=ACCENT)
+        right.text(second, size, weight="SemiBold", colour=ink)
         right.text(texts("certified.image_radius_unit", unit=texts.unit(radius.unit)), _SMALL, colour=SOFT)
     else:
         right.gap(10)

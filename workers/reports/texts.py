@@ -99,7 +99,7 @@ class Texts:
         return [self._limit(limit) for limit in statement.limits]
 
     def _limit(self, limit: str) -> str:
-        for name in (*_LIMITS, *_RENDERED_LIMITS):
+        for name in (*_LIMITS, *_RENDERED_LIMITS, "unlike"):
             pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[0-9]+)", re.escape(catalogue("en")[f"limits.{name}"]))
             if stated := re.fullmatch(pattern, limit):
                 return self(f"limits.{name}", **stated.groupdict())

@@ -16,8 +16,10 @@ from pydantic import (
 from pydantic_core.core_schema import ValidationInfo
 
 from certrad.app.api.problems import InvalidRequest, refusal
+from certrad.app.api.schemas.parameters import NoiseOnWindow
 from certrad.app.api.schemas.submission import SubmissionForm
 from certrad.models.types import Bound, FixedSigma, Region, SamplingParams
+from certrad.models.types.calibration import BETA_RANGE
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
 from certrad.models.types.window import read_window
@@ -150,6 +152,35 @@ class CertifyForm(SubmissionForm):
         ge=N0_MIN,
         le=N_MAX,
         description="samples of each variant; default: the fewest that can show `variant_radius`",
+    )
+    parameter_sigma: Json[NoiseOnWindow] | None = Field(
+        None,
+        description="noise on the window under which the class is to hold too, as a JSON object with the standard "
+        "deviations `window_centre`, in units of the image after the rescale (HU), and `ln_window_width`: fixed "
+        "numbers, never taken from the header of the image; not with `sigma=auto`, `target_radius`, `zero_shot`, "
+        "`noise_space=image` or `variants`",
+        examples=['{"window_centre": 50, "ln_window_width": 0.2}'],
+    )
+    prediction_set: Identifier | None = Field(
+        None,
+        description="id of GET /calibrations: the certificate then states a list of classes that misses the correct "
+        "one at most as often as `beta` says, on images like those of the calibration; not with `sigma=auto`, "
+        "`target_radius`, `zero_shot` or `noise_space=image`",
+    )
+    beta: float | None = Field(
+        None,
+        ge=BETA_RANGE[0],
+        le=BETA_RANGE[1],
+        description="share of images whose list may miss the correct class; at most 4 decimals; default: the "
+        "calibration's own",
+        examples=[0.05],
+    )
+    prediction_radius: float | None = Field(
+        None,
+        ge=0,
+        description="L2 norm of the changes of the model input that the list allows for, at most 4 sigma and 4 "
+        "decimals; required with `prediction_set`",
+        examples=[0.25],
     )
     priority: Literal["normal", "urgent"] = Field("normal", description="`urgent` goes before every normal job")
 

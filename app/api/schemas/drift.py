@@ -30,7 +30,8 @@ class DriftRow(BaseModel):
     scanner_model: str = Field(description="`none` where it is not kept; `other` for one that is not listed")
     certificates: int = Field(description="certificates, abstentions included")
     abstentions: int
-    radius: RadiusDistribution | None = Field(description="of the certified ones; null where there is none")
+    rejections: int = Field(description="certificates of the extra class of a bank, which names no class")
+    radius: RadiusDistribution | None = Field(description="of those that name a class; null where there is none")
 
 
 class Drift(BaseModel):
@@ -61,6 +62,7 @@ def _row(day: date, series: Series, tally: Tally) -> DriftRow:
         scanner_model=series.scanner_model,
         certificates=tally.certificates,
         abstentions=tally.abstentions,
+        rejections=tally.rejections,
         radius=_radius(tally),
     )
 

@@ -62,8 +62,14 @@ export const SCOPES = {
   frozen_prompt: "Covers one frozen prompt only",
 };
 
+/** Returns whether a result is the extra class of a bank: it is certified, and names nothing that the image shows. */
+export function isUnlike(result) {
+  return Number.isInteger(result?.rejection_index) && result.class_index === result.rejection_index;
+}
+
 /** Returns the badge of a job: a class and a word. */
 export function state(job) {
+  if (job.status === "succeeded" && isUnlike(job.result)) return ["unlike", "Unlike"];
   if (job.status === "succeeded") return job.result?.outcome ? [job.result.outcome, job.result.outcome === "certified" ? "Certified" : "Abstained"] : ["certified", "Tuned"];
   if (job.status === "failed") return ["failed", "Failed"];
   if (job.status === "cancelled") return ["cancelled", "Cancelled"];

@@ -2,7 +2,7 @@
 
 import { get, isAskingForKey } from "./api.js";
 import { h, show } from "./dom.js";
-import { count, moment, radius, spaced, state } from "./format.js";
+import { count, isUnlike, moment, radius, spaced, state } from "./format.js";
 import { problemMessage } from "./problem.js";
 import { lacking } from "./session.js";
 
@@ -81,6 +81,7 @@ function jobItem(job) {
 }
 
 function title(job) {
+  if (isUnlike(job.result)) return "No class";
   if (job.result?.outcome === "certified") return job.result.label;
   if (job.result?.outcome === "abstained") return "No class";
   if (job.status === "failed") return job.error?.title ?? "Failed";

@@ -7,10 +7,12 @@ import { details } from "./details.js";
 import { h, show } from "./dom.js";
 import { downloads } from "./downloads.js";
 import { example } from "./example.js";
-import { count, floored, percent, radius, REASONS, SCOPES, spaced } from "./format.js";
+import { count, floored, isUnlike, percent, radius, REASONS, SCOPES, spaced } from "./format.js";
 import { certificateDocument, factTable, seenImage, warningList } from "./parts.js";
+import { predictionSet } from "./prediction_set.js";
 import { problemMessage } from "./problem.js";
 import { lacking, may } from "./session.js";
+import { parameters } from "./parameters.js";
 import { variants } from "./variants.js";
 
 /** Returns the view of an ended job. */
@@ -18,6 +20,7 @@ export function resultView(job) {
   if (job.status === "failed") return failed(job);
   if (job.status === "cancelled") return cancelled();
   if (job.request.kind !== "certify") return tuned(job);
+  if (isUnlike(job.result)) return unlike(job);
   return job.result.outcome === "certified" ? certified(job) : abstained(job);
 }
 
@@ -32,6 +35,19 @@ function certified(job) {
     result.target_radius !== null && h("p.small", `The target radius ${result.target_radius} was ${result.target_reached ? "reached" : "not reached"}.`),
     scope(result),
     imageUnits(result));
+}
+
+function unlike(job) {
+  const { result } = job;
+  const input = result.noise_space === "image" ? "the image's own pixels, before they are resized," : "the model input";
+  return frame(job, "unlike",
+    h("span.badge.unlike", "Unlike"),
+    h("h1", { tabindex: -1 }, "Unlike the images this model was tuned on"),
+    h("dl.radius-figure", h("dt", "Certified radius (L2)"), h("dd", radius(result.radius))),
+    h("p.lead", `The service names no class. No change of ${input} smaller than this radius makes the answer one of the classes of this model. For each image that is sent, the probability that the service issues a false radius is at most `, percent(result.alpha), "."),
+    h("p.small", "This is not a finding. An image of no known class does not always get this answer, and an unusual image of a known class may get it."),
+    scope(result),
+    imageUnits(result, "On your own image, the answer also stays for"));
 }
 
 function abstained(job) {
@@ -69,6 +85,8 @@ function frame(job, kind, ...text) {
   const reads = may("read");
   if (kind === "certified" && reads) main.append(example(job));
   if (result.variants) main.append(variants(job));
+  if (result.parameters) main.append(parameters(result));
+  if (result.prediction_set) main.append(predictionSet(result));
   main.append(
     h("div.pair",
       h("section.card", h("h2", "Votes"), h("p.lead.small", `Class of each of ${count(result.n)} noisy samples at σ = ${result.sigma}.`), bars.element,
@@ -82,14 +100,14 @@ function scope(result) {
   return h("div.scope", h("strong", `Scope: ${SCOPES[result.scope] ?? spaced(result.scope)}`), h("p", result.scope_text));
 }
 
-function imageUnits({ radius_in_image_units: own }) {
+function imageUnits({ radius_in_image_units: own }, title = "On your own image, the class also stays for") {
   if (!own) return null;
   if (own.l2 === undefined) return h("p.small.muted", `There is no radius in the units of your image: ${spaced(String(own.reason ?? "not known"))}.`);
   const unit = own.unit;
   const values = own.region.rows * own.region.columns;
   // The same number of pixels twice says nothing: a change of every pixel is the most there is.
   const few = own.pixels.filter(({ max_pixels: most }) => most > 0 && most < values);
-  return factTable("On your own image, the class also stays for", [
+  return factTable(title, [
     ["any change of L2 norm below", `${floored(own.l2, 6)} ${plural(unit)}`],
     ["every value at once, by up to", `${floored(own.uniform_change, 4)} ${plural(unit)}`],
     ...few.map(({ change, max_pixels: most }) => [`up to ${count(most)} of ${count(values)} pixels, by`, `${change} ${change === 1 ? unit : plural(unit)}`]),

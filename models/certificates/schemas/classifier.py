@@ -7,9 +7,10 @@ know.
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
+from certrad.models.certificates.schemas.adapter_part import ImageAdapter
 from certrad.models.certificates.schemas.noisy_image import NoisyImagePart
+from certrad.models.certificates.schemas.rejection_part import RejectionPart
 from certrad.models.types import TEMPLATE_PROMPT, Adaptation, GatedAdaptation, ZeroShotAdaptation
-from certrad.models.types.adapter_card import is_adapter_id
 from certrad.models.types.identity import ClassifierIdentity, TuningImagesRecord
 
 _BARE: Final = "{}"
@@ -35,27 +36,6 @@ class ImageTower:
     card_sha256: str
     dtype: str
     logit_scale: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageAdapter:
-    """A trained change of the image encoder, merged into its weights before the first sample is drawn.
-
-    Attributes:
-        kind: The kind of the part.
-        adapter: Id of the adapter, which follows from the SHA-256.
-        adapter_sha256: SHA-256 of its file.
-        training_images: Whether the images that it was trained on are recorded.
-    """
-
-    kind: Literal["image_adapter/1"] = "image_adapter/1"
-    adapter: str
-    adapter_sha256: str
-    training_images: TuningImagesRecord
-
-    def __post_init__(self) -> None:
-        if not is_adapter_id(self.adapter, self.adapter_sha256):
-            raise ValueError(f"the id must end with the first 16 digits of its SHA-256, got {self.adapter!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +118,7 @@ class ZeroShotText:
     context_sha256: str
 
 
-Part = NoisyImagePart | ImageTower | ImageAdapter | TemplateText | PromptText | BankText | ZeroShotText
+Part = NoisyImagePart | ImageTower | ImageAdapter | TemplateText | PromptText | BankText | RejectionPart | ZeroShotText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +136,7 @@ class Classifier:
     """The base classifier.
 
     Attributes:
-        class_names: The names of the classes, in order.
+        class_names: The names of the classes, in order; that of an extra class is the last.
         parts: What it computes with.
         text_features_sha256: SHA-256 of the text features in force, of a bank of every member's in turn, as they were
             rounded there.
@@ -191,7 +171,14 @@ def write_classifier(identity: ClassifierIdentity) -> Classifier:
     tuned = (_tuned_text(identity, identity.adaptation),) if isinstance(identity.adaptation, ZeroShotAdaptation) else ()
     return Classifier(
         class_names=identity.class_names,
-        parts=(*NoisyImagePart.of(identity), tower, *_adapter(identity), _text(identity, text), *tuned),
+        parts=(
+            *NoisyImagePart.of(identity),
+            tower,
+            *ImageAdapter.of(identity),
+            _text(identity, text),
+            *RejectionPart.of(identity),
+            *tuned,
+        ),
         text_features_sha256=identity.text_features_sha256,
         arithmetic=Arithmetic(
             device=identity.device, processor=processor, threads=identity.threads, block_size=identity.block_size
@@ -215,9 +202,12 @@ def read_classifier(classifier: Classifier) -> ClassifierIdentity:
             raise _strange_order(classifier)
     match rest if adapter is None else rest[1:]:
         case [TemplateText() | PromptText() | BankText() as text]:
-            tuned = None
+            tuned = rejection = None
         case [TemplateText() | PromptText() as text, ZeroShotText() as tuned]:
-            pass
+            rejection = None
+        case [BankText() as text, RejectionPart() as rejection]:
+            tuned = None
+            rejection.check(classifier.class_names)
         case _:
             raise _strange_order(classifier)
     arithmetic, bank = classifier.arithmetic, text if isinstance(text, BankText) else None
@@ -245,6 +235,7 @@ def read_classifier(classifier: Classifier) -> ClassifierIdentity:
         adapter=None if adapter is None else adapter.adapter,
         adapter_sha256=None if adapter is None else adapter.adapter_sha256,
         adapter_images=None if adapter is None else adapter.training_images,
+        rejection_sha256=None if rejection is None else rejection.rejection_sha256,
         noisy_image=next((part.named for part in classifier.parts if isinstance(part, NoisyImagePart)), None),
     )
 
@@ -252,16 +243,10 @@ def read_classifier(classifier: Classifier) -> ClassifierIdentity:
 def _strange_order(classifier: Classifier) -> ValueError:
     kinds = ", ".join(part.kind for part in classifier.parts)
     return ValueError(
-        "parts must be the noisy image if any, the image tower, its adapter if any, the text, and how it was tuned; "
+        "parts must be the noisy image if any, the image tower, its adapter if any, the text, and its extra class or "
+        "how it was tuned if any; "
         f"got {kinds or 'none'}"
     )
-
-
-def _adapter(identity: ClassifierIdentity) -> tuple[ImageAdapter, ...]:
-    adapter, sha256, images = identity.adapter, identity.adapter_sha256, identity.adapter_images
-    if adapter is None or sha256 is None or images is None:  # all or none, as the identity checks
-        return ()
-    return (ImageAdapter(adapter=adapter, adapter_sha256=sha256, training_images=images),)
 
 
 def _text(identity: ClassifierIdentity, text_sha256: str) -> TemplateText | PromptText | BankText:

@@ -5,7 +5,7 @@ Everything is learned from the same few labelled images per class, whose noisy c
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -180,6 +180,8 @@ def bank_accuracy(
 ) -> float:
     """Returns the share of images of which one noisy copy is classified correctly, to 4 decimals.
 
+    A copy with the extra class of the bank is not classified correctly.
+
     Args:
         backbone: the backbone.
         bank: the bank.
@@ -191,14 +193,17 @@ def bank_accuracy(
         noise: the noise of the copies.
     """
     generator, gate = seeded(seed, "validation", repr(sigma)), bank.gate.at(sigma)
-    texts = bank.text_features(backbone, class_names).cpu()
+    texts = replace(bank, rejection=None).text_features(backbone, class_names).cpu()
+    extra = None if bank.rejection is None else bank.rejection.at(sigma)
     correct = 0
     for indices in torch.split(torch.arange(len(images)), _ENCODED_TOGETHER):
         part, truth = images[indices], labels[indices]
         noisy = part + sigma * noise(part, generator)
         directions = F.normalize(backbone.encode_image(noisy).float().cpu(), dim=-1)
-        similarities = mixed_similarities(directions, texts, gate.weights(directions))
-        correct += int((similarities.argmax(dim=-1) == truth).sum())
+        logits = backbone.logit_scale * mixed_similarities(directions, texts, gate.weights(directions))
+        if extra is not None:
+            logits = torch.cat([logits, extra.logits(directions, backbone.logit_scale)], dim=1)
+        correct += int((logits.argmax(dim=-1) == truth).sum())
     return round(correct / len(images), 4)
 
 

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from certrad.models.audit.verdict import Verdict
 from certrad.models.smoothing.accuracy import Share
 from certrad.models.types import TaskCard
+from certrad.models.types.rejection import UNLIKE
 
 _OF_ATTACK: Final = ("task", "backbone", "prompt", "adapter", "epsilon", "seed", "attacks")
 _INVALID: Final = "invalid"  # the class of an image whose logits are not finite
@@ -70,7 +71,7 @@ def attacked_images(found: object, task: TaskCard) -> dict[str, Any]:
         raise ValueError("it must hold what `certrad attack --json` printed") from None
     if given.task != task.id:
         raise ValueError(f"it must be about the task {task.id!r}, got {given.task!r}")
-    known = {*task.class_names, _INVALID}
+    known = {*task.class_names, UNLIKE, _INVALID}
     if not given.images or any({i.label or i.clean, i.clean, i.non_adaptive, i.adaptive} - known for i in given.images):
         raise ValueError("it must name at least one image, and classes of the task only")
     shares = {

@@ -7,24 +7,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.errors import Rejected
-from certrad.models.evaluation.certified import ABSTAINED, Evaluation, Row, summary
+from certrad.models.evaluation.certified import ABSTAINED, REJECTED, Evaluation, Row, summary
 from certrad.models.evaluation.noised_image import NoisedImage
 from certrad.models.images.model_input import fitted
 from certrad.models.images.pixel_map import PixelMap
-from certrad.models.shipped import shipped_backbones, shipped_tasks
+from certrad.models.prompts.bank import Bank
+from certrad.models.prompts.rejection import Rejection
+from certrad.models.prompts.store import PromptStore
+from certrad.models.shipped import shipped_backbones, shipped_prompts, shipped_tasks
 from certrad.models.smoothing import Stream
 from certrad.models.smoothing.accuracy import RADII
-from certrad.models.types import ClassifierSpec, SmoothingParams, ZeroShotAdaptation
+from certrad.models.types import ClassifierSpec, GatedAdaptation, SmoothingParams, ZeroShotAdaptation
+from certrad.models.types.rejection import with_unlike
 from certrad.workers.cli.main import main
 from tests.support import images
 from tests.support.commands import arguments
 from tests.support.miniature_datasets import folders_of_classes, write
 
 TASK = shipped_tasks()["mednist"]
+SPEC = ClassifierSpec(backbone="demo", prompt="template", class_names=TASK.class_names, template=TASK.template)
 HEADER = "idx\tlabel\tpredict\tradius\tcorrect\ttime"
 
 
@@ -75,6 +81,17 @@ def test_certified_accuracy_counts_correct_images_of_those_seen() -> None:
     assert (found["images"], found["abstained"].value, found["seconds_per_image"]) == (4, 0.25, 1.5)
 
 
+def test_the_extra_class_of_a_bank_is_neither_right_nor_an_abstention() -> None:
+    spec = replace(SPEC, prompt="bank", template="{}", class_names=with_unlike(TASK.class_names))
+    asked = evaluation(spec=replace(spec, adaptation=GatedAdaptation()), prompt=always_unlike(), classes=range(6))
+    rows = certified(asked, 1)
+    assert [each.predict for each in rows] == [REJECTED]
+    assert rows[0].radius > 0
+    found = summary([*rows, row(0)])
+    assert (found["rejected"].value, found["abstained"].value) == (0.5, 0.0)
+    assert found["certified_accuracy"]["0"].value == 0.5
+
+
 def test_share_comes_with_its_exact_binomial_interval() -> None:
     share = summary([row(index) for index in range(10)])["certified_accuracy"]["0"]
     assert (share.value, share.low, share.high) == (1.0, round(0.025 ** (1 / 10), 6), 1.0)
@@ -83,7 +100,13 @@ def test_share_comes_with_its_exact_binomial_interval() -> None:
 # -- certificates ------------------------------------------------------------------------------------------------------
 
 
-SPEC = ClassifierSpec(backbone="demo", prompt="template", class_names=TASK.class_names, template=TASK.template)
+def always_unlike() -> Bank:
+    """The shipped bank with an extra class that every sample gets."""
+    bank = PromptStore(own=Path()).load(shipped_prompts()[TASK.default_bank or ""])
+    assert isinstance(bank, Bank)
+    features = torch.nn.functional.normalize(torch.ones(len(bank.members), bank.gate.hidden.shape[-1]), dim=-1)
+    extra = Rejection(features=features, gate=bank.gate, sigmas=(0.1, 1.0), biases=(1e6, 1e6))
+    return replace(bank, rejection=extra)
 
 
 def evaluation(**changes: object) -> Evaluation:
