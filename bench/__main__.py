@@ -50,6 +50,10 @@ COMMANDS: Final = {
         "what noise on the window shows, and attacks within the windows that it covers",
     ),
     "window-box": ("certrad.bench.measure.window_box", "images whose class holds for every window of a box"),
+    "batch-sizes": (
+        "certrad.bench.measure.batch_sizes",
+        "what a sample of the encoder costs on a CPU, by batch size and threads",
+    ),
     "calibrate-prompt": (
         "certrad.bench.demo.calibrate_prompt",
         "adapt the few-shot prompt to a pool of unlabelled images",

@@ -22,7 +22,7 @@ _MOST_RETRY_SECONDS: Final = 3_600
 
 NO_ENGINE: Final = "no engine is running"
 NOT_MEASURED: Final = "no engine has measured yet how long this job, or one before it, takes"
-AT_LEAST: Final = "it takes at least so long: the windows of the header are counted when the image is decoded"
+AT_LEAST: Final = "it takes at least so long: the windows to try are counted when the image is decoded"
 TUNING: Final = "nobody knows how long a tuning takes"
 
 

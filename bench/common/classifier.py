@@ -69,6 +69,11 @@ def default_classifier(dtype: str) -> Callable[[float], VisionLanguageClassifier
     """The base classifier at each sigma that serves the task when a request names nothing."""
     if (prompt := default_choice().prompt) is None:
         raise ValueError(f"the task {TASK} needs a default prompt, got none")
+    return shipped_classifier(prompt, dtype)
+
+
+def shipped_classifier(prompt: PromptCard, dtype: str) -> Callable[[float], VisionLanguageClassifier]:
+    """The base classifier at each sigma of a shipped prompt or bank that goes with the default encoder."""
     backbone = default_encoder(chosen_dtype(dtype, torch.device("cpu")))
     require_backbone(prompt, backbone)
     learned = load_prompt_or_bank(SHIPPED_PROMPTS, prompt)

@@ -107,7 +107,7 @@ def tune(arguments: argparse.Namespace) -> PromptCard:
             bank = tune_bank(backbone, inputs, labels[shots], class_names, params, on_stage=on_stage)
         else:
             card = prompt_card(arguments.out, arguments.bank)
-            bank, facts = replace(kept(backbone, card, arguments.out), rejection=None), {"bank": card.id}
+            bank, facts = replace(kept(backbone, card, arguments.out), rejection=None), {**card.tuning, "bank": card.id}
             params = replace(params, acquisition=AcquisitionRanges.from_card(card.tuning["acquisition"]))
         rejection, tuned_on = None, record_of(inputs)
         if arguments.rejection is not None:
@@ -118,7 +118,7 @@ def tune(arguments: argparse.Namespace) -> PromptCard:
                 backbone, bank, texts, (inputs, labels[shots]), (others[0], others[1]), extra, params, on_stage=on_stage
             )
             tuned_on = record_of(torch.cat([inputs, others[0]]))
-            facts |= {"rejection": asdict(extra)}
+            facts |= {"rejection": asdict(extra), "rejection_dtype": arguments.dtype}
     return save(
         arguments,
         bank,
@@ -130,12 +130,12 @@ def tune(arguments: argparse.Namespace) -> PromptCard:
         rejection=rejection,
         tuning={
             **asdict(params),
-            **facts,
             "dtype": arguments.dtype,
             "members": [
                 {"sigma": sigma, "start": start} for sigma in params.member_sigmas for start in ("random", "template")
             ],
             "gate_sha256": bank.gate.sha256,
+            **facts,
         },
     )
 

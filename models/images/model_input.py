@@ -94,8 +94,22 @@ def rendered_image(image: DecodedImage, image_size: int, fit: Fit = "crop") -> R
     Raises:
         Rejected: See `model_input`.
     """
-    rows, columns = (resize.samples for resize in axis_resizes(image.pixels.shape[:2], image_size, fit))
-    read = image.pixels[rows.start : rows.stop, columns.start : columns.stop]
+    return rendered_part(image.pixels, image_size, fit)
+
+
+def rendered_part(pixels: NDArray[np.float64], image_size: int, fit: Fit = "crop") -> RenderedImage:
+    """Returns the pixels that the model input is made of, of an image whose file does not matter.
+
+    Args:
+        pixels: (height, width, 1 or 3) in [0, 1].
+        image_size: See `model_input`.
+        fit: See `model_input`.
+
+    Raises:
+        Rejected: See `model_input`.
+    """
+    rows, columns = (resize.samples for resize in axis_resizes(pixels.shape[:2], image_size, fit))
+    read = pixels[rows.start : rows.stop, columns.start : columns.stop]
     return RenderedImage(pixels=np.ascontiguousarray(read.transpose(2, 0, 1)))
 
 

@@ -107,7 +107,7 @@ def bank_to_bytes(bank: Bank, adapter: AdapterCard | None = None) -> bytes:
     tensors = {f"gate.{name}": tensor.detach().cpu().contiguous() for name, tensor in bank.gate.tensors.items()}
     tensors["context"] = torch.stack([member.vectors.detach().cpu() for member in bank.members])
     if bank.rejection is not None:
-        tensors |= {name: tensor.cpu().contiguous() for name, tensor in bank.rejection.tensors.items()}
+        tensors |= {name: tensor.cpu().clone() for name, tensor in bank.rejection.tensors.items()}
     # One metadata entry only: safetensors does not keep the order of several.
     return save(tensors, metadata={HEADER: json.dumps(header, sort_keys=True)})
 

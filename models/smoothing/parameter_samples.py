@@ -113,18 +113,28 @@ class ParameterRule:
     n: int
     split: AlphaSplit
 
-    def estimate(self, sampler: WindowSampler, base_classifier: BaseClassifier, blocks: Blocks) -> ParameterSamples:
+    def estimate(
+        self,
+        sampler: WindowSampler,
+        base_classifier: BaseClassifier,
+        blocks: Blocks,
+        on_samples: Callable[[int], None] = lambda _: None,
+    ) -> ParameterSamples:
         """Returns the samples and their bounds; draws the estimation samples that are not committed yet.
 
         Args:
             sampler: Draws noisy copies in drawn windows.
             base_classifier: The classifier that is smoothed.
             blocks: Where the labels are kept.
+            on_samples: Called after each batch with the number of samples that are done; may raise to stop.
         """
         layout = Layout(n=self.n, batch_size=sampler.batch_size, block_size=sampler.batch_size)
         label = partial(label_batches, sampler, base_classifier, Stream.ESTIMATE)
         with closing(prefix(label, layout, blocks)) as batches:
-            labels = b"".join(drawn for drawn, _ in batches)
+            labels = b""
+            for drawn, _ in batches:
+                labels += drawn
+                on_samples(len(labels) // LABEL_DTYPE.itemsize)
         counts = count(np.frombuffer(labels, LABEL_DTYPE), base_classifier.n_classes)
         return self.bound(sampler, labels, counts)
 

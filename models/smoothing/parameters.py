@@ -1,4 +1,4 @@
-"""What noise on the parameters of a rendering shows: an ellipsoid of windows and L2 changes (docs/mathematics.md, 9).
+"""What noise on the parameters of a rendering shows: an ellipsoid of windows and L2 changes (docs/mathematics.md, 10).
 
 Arithmetic only: no tensors, no randomness.
 """

@@ -2,7 +2,7 @@
 
 Then a change of the width changes the standard deviation of the centre's noise too, and the ellipse of
 `certrad.models.smoothing.parameters` does not hold. The same bounds cover a drift of gain and offset of the stored
-values under an unchanged header (docs/mathematics.md, 9.4).
+values under an unchanged header (docs/mathematics.md, 10.4).
 """
 
 import math

@@ -173,9 +173,7 @@ class CertifyRequest:
                 raise ValueError("noise on the window must not be asked for together with variants")
         if self.prediction_set is not None:
             self._check_plain("a prediction set")
-            self._check_set_radius(self.prediction_set)
-            if self.classifier.rejection_index is not None:
-                raise ValueError("a prediction set needs a prompt without an extra class, of which no image is known")
+            self._check_set(self.prediction_set)
         if self.noise_space != "model_input" and self.classifier.rejection_index is not None:
             raise ValueError("the threshold of an extra class is set for noise on the model input only")
 
@@ -215,8 +213,10 @@ class CertifyRequest:
         if self.noise_space != "model_input":
             raise ValueError(f"{what} needs noise on the model input, got noise_space=image")
 
-    def _check_set_radius(self, asked: PredictionSetRequest) -> None:
-        """Refuses a radius that is too large for any threshold."""
+    def _check_set(self, asked: PredictionSetRequest) -> None:
+        """Refuses a radius that is too large for any threshold, and a class that no calibration image has."""
+        if self.classifier.rejection_index is not None:
+            raise ValueError("a prediction set needs a prompt without an extra class, of which no image is known")
         if asked.radius > SET_RATIO_MAX * self.sigma.largest:
             raise ValueError(f"prediction_radius must be at most {SET_RATIO_MAX:g} sigma, got {asked.radius!r}")
 

@@ -219,8 +219,9 @@ class ResultFacts:
 
     @property
     def samples_drawn(self) -> int:
-        """Returns every sample that was drawn for the result, those of variants included."""
-        return self.samples_used + (0 if self.variants is None else self.variants.samples)
+        """Returns every sample that was drawn for the result, those of variants and of noise on the window included."""
+        further = (self.variants, self.parameters)
+        return self.samples_used + sum(each.samples for each in further if each is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

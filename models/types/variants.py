@@ -7,6 +7,7 @@ from typing import Final
 from certrad.models.types.renderings import Rendering
 from certrad.models.types.smoothing import N0_MIN, N_MAX, TARGET_DECIMALS, LabelCounts
 from certrad.models.types.variant_lists import LISTED_MAX, HeaderWindows, VariantList, fewest_renderings
+from certrad.models.types.window_boxes import WindowBox
 
 VARIANT_RADIUS_MAX: Final = 3.0
 """The largest radius that may be asked for at a variant, in sigma; some 5,000 samples show it at alpha 0.001."""
@@ -39,13 +40,13 @@ class VariantsRequest:
 
     @property
     def fewest(self) -> int:
-        """Returns how many variants the lists stand for at least; the windows of a header count as one."""
+        """Returns how many variants there are at least; a list that needs the file to be counted counts as one."""
         return sum(map(fewest_renderings, self.lists))
 
     @property
     def is_open(self) -> bool:
         """Returns whether only the file says how many variants there are."""
-        return any(isinstance(listed, HeaderWindows) for listed in self.lists)
+        return any(isinstance(listed, HeaderWindows | WindowBox) for listed in self.lists)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

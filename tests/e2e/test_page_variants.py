@@ -72,8 +72,9 @@ def tab(browser: Browser, url: str) -> Iterator[Tab]:
 def certify(url: str, image: bytes, lists: list[dict[str, Any]], **fields: str) -> dict[str, Any]:
     """The ended job of an image with variants."""
     params = {**FIELDS, "variants": json.dumps(lists), **fields}
-    answer = httpx.post(f"{url}/certify", content=image, params=params, headers={"Prefer": "wait=30"}, timeout=60)
-    job: dict[str, Any] = answer.json()
+    sent = httpx.post(f"{url}/certify", content=image, params=params, timeout=60).json()
+    httpx.get(f"{url}{sent['links']['events']}", timeout=None)  # the stream ends with the job
+    job: dict[str, Any] = httpx.get(f"{url}/jobs/{sent['id']}", timeout=60).json()
     assert job["status"] == "succeeded", job
     return job
 
@@ -289,6 +290,25 @@ def test_choices_of_the_form_become_the_variants_of_the_request(tab: Tab) -> Non
     assert [listed["kind"] for listed in asked["lists"]] == ["jpeg_qualities/1", "shifts/1"]
     assert (asked["lists"][0]["quality"], asked["lists"][1]["pixels"]) == ([90, 50], 1)
     assert (asked["radius"], asked["n"]) == (0.05, 60)
+
+
+def test_window_box_of_the_form_is_a_map_of_every_window_that_was_tried(tab: Tab) -> None:
+    page = form(tab)
+    page.get_by_label("Window box: centre ±").fill("5")
+    page.get_by_label("Window box: width ×").fill("1.02")
+    page.locator("input[type=radio][value='1000']").check()
+    page.get_by_role("button", name="Certify image").click()
+    card = page.get_by_role("region", name=CARD)
+    card.wait_for(timeout=JOB_MS)
+    result = httpx.get(f"{tab.url}/jobs/{page.url.rpartition('/')[2]}", timeout=30).json()["result"]
+    (listed,) = result["variants"]["boxes"]
+    expect(card.locator("[data-box]")).to_contain_text(f"{listed['cells']} windows")
+    expect(card.locator(".window-map rect")).to_have_count(listed["cells"])
+    width = card.get_by_label("Window width")
+    width.focus()
+    page.keyboard.press("End")
+    widest = max(row["rendering"]["width"] for row in result["variants"]["rows"])
+    expect(card.locator("[data-row]")).to_contain_text(f"width {widest:g} on the lattice")
 
 
 def test_windows_of_the_header_can_be_asked_for_with_the_keyboard(tab: Tab) -> None:

@@ -262,6 +262,13 @@ def test_window_of_the_file_is_rendered_as_intake_does(name: str, settings: Work
     assert not isinstance(own, HeaderWindow)
 
 
+def test_samples_with_noise_on_the_window_count_in_the_progress(certify: Callable[..., dict[str, Any]]) -> None:
+    assert REQUEST.samples_max == 20 + 200 + 200
+    assert replace(REQUEST, parameter_sigma=None).samples_max == 20 + 200
+    job = certify(n="100")
+    assert job["progress"]["samples_total"] == 10 + 100 + 100
+
+
 # -- engines of one job --------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -35,8 +36,9 @@ from certrad.models.types.variants import VariantsRequest
 from certrad.workers import issue
 from certrad.workers.contract.names import input_key
 from certrad.workers.contract.request import read_request, write_request
+from certrad.workers.engine import figures
 from certrad.workers.engine import tasks as engine
-from certrad.workers.engine.added_figures import kept_places
+from certrad.workers.engine.added_figures import coarse_to_fine
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.intake import tasks as intake
 from certrad.workers.intake.decode import decode_limited
@@ -212,14 +214,23 @@ def test_abstention_has_no_images_of_variants(api: TestClient, certify: Callable
     assert (answer.status_code, answer.json()["code"]) == (409, "job_has_no_renderings")
 
 
-@pytest.mark.parametrize(("count", "counterexample"), [(1, None), (96, 3), (97, 4), (2048, 2047)])
-def test_images_of_very_many_variants_are_few_and_have_the_counterexample(
+@pytest.mark.parametrize(("count", "counterexample"), [(1, None), (1, 0), (96, 3), (417, None), (2048, 2047)])
+def test_images_that_have_room_are_that_of_the_counterexample_and_evenly_some_others(
     count: int, counterexample: int | None
 ) -> None:
-    places = kept_places(count, counterexample)
-    assert len(places) <= 97
-    assert count > 96 or places == [*range(count)]
-    assert counterexample is None or counterexample in places
+    places = coarse_to_fine(count, counterexample)
+    assert sorted(places) == [*range(count)]
+    assert counterexample is None or places[0] == counterexample
+    half = sorted({0, count, *places[: count // 2]})
+    assert max(b - a for a, b in pairwise(half)) <= 4
+
+
+def test_images_end_where_their_bytes_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).random((3, 8, 8))
+    whole = json.loads(figures.renderings(((place, image) for place in (3, 0, 1, 2)), 4, "job"))["images"]
+    monkeypatch.setattr(figures, "_MOST_OF_RENDERINGS", 2 * len(whole[0]) + 1)
+    kept = json.loads(figures.renderings(((place, image) for place in (3, 0, 1, 2)), 4, "job"))["images"]
+    assert kept == [whole[0], None, None, whole[3]]
 
 
 def test_samples_of_an_ended_job_are_all_that_were_drawn(certify: Callable[..., dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -14,7 +15,7 @@ from certrad.models.types.variants import VARIANT_RADIUS_MAX
 from certrad.models.types.window import read_window
 from certrad.workers.contract.rules import DEFAULT_DESTINATION, Choice, Destination, Header, Match, Output, Rule, Rules
 from certrad.workers.contract.toml_text import read_toml
-from certrad.workers.contract.variant_fields import VARIANTS_FIELD
+from certrad.workers.contract.variant_fields import VARIANTS_FIELD, read_list
 
 SHIPPED: Final = Path(__file__).with_name("shipped_rules.toml")
 _ATTRIBUTES: Final = tuple(item.name for item in fields(Header))
@@ -51,7 +52,9 @@ def _window(value: object) -> bool:
 
 def _variants(value: object) -> bool:
     try:
-        VARIANTS_FIELD.validate_json(_json(value))
+        for listed in VARIANTS_FIELD.validate_json(_json(value)):
+            with suppress(KeyError):  # the presets are those of a task, which only the service knows
+                read_list(listed, ())
     except (ValueError, TypeError, RecursionError):
         return False
     return True

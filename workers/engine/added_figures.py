@@ -1,7 +1,6 @@
 """Adds figures to what an engine has handed over, where they can be made and the job store has room for them."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.figures import Figure
@@ -14,8 +13,6 @@ from certrad.workers.engine.job_setup import LabellingSetup
 from certrad.workers.engine.ledger import JobEndedError
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.queue.shortage import INPUT_SHARE
-
-_MOST_IMAGES: Final = 96  # of renderings; some megabytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +53,7 @@ class AddedFigures:
         )
 
     def add_renderings(self, setup: LabellingSetup, variants: VariantsEvidence | None) -> None:
-        """Adds what the model saw of the variants: of very many, the counterexample and some others.
+        """Adds what the model saw of the variants: of very many, the counterexample and evenly some others.
 
         Args:
             setup: What this engine labels the samples of the job with.
@@ -69,10 +66,10 @@ class AddedFigures:
         if variants is None or not variants.rows:
             return
         side, count = setup.model.backbone.image_size, len(variants.rows)
-        inputs = {
-            place: self.input.read_variant(self.runtime.redis, side, place)
-            for place in kept_places(count, variants.counterexample)
-        }
+        inputs = (
+            (place, self.input.read_variant(self.runtime.redis, side, place))
+            for place in coarse_to_fine(count, variants.counterexample)
+        )
         self._put("renderings", figures.renderings(inputs, count, self.input.job_id))
 
     def _put(self, figure: Figure, content: bytes) -> None:
@@ -83,12 +80,13 @@ class AddedFigures:
             raise JobEndedError(self.input.job_id)
 
 
-def kept_places(count: int, counterexample: int | None) -> list[int]:
-    """Returns the places of the renderings whose images are kept, in order.
+def coarse_to_fine(count: int, counterexample: int | None) -> list[int]:
+    """Returns the places of all renderings in an order whose every beginning is spread evenly over them.
 
     Args:
         count: How many renderings there are.
-        counterexample: The place of the one that shows least; None where all held.
+        counterexample: The place of the one that shows least, which comes first; None where all held.
     """
-    step = -(-count // _MOST_IMAGES)
-    return sorted({*range(0, count, step), *([] if counterexample is None else [counterexample])})
+    steps = [1 << power for power in reversed(range(max(1, count).bit_length()))]
+    places = (place for step in steps for place in range(0, count, step))
+    return [*dict.fromkeys([*([] if counterexample is None else [counterexample]), *places])]

@@ -107,7 +107,8 @@ class Certification:
         evidence = self._estimate(setup)
         variants = self._sample_variants(evidence, setup)
         # Noise on the window is a claim beside the others: this engine draws its samples alone.
-        parameters = estimate_parameters(self._setup_factory, setup, evidence, self._own_ledger("parameters:"))
+        own = self._own_ledger("parameters:")
+        parameters = estimate_parameters(self._setup_factory, setup, evidence, own, self.progress.in_windows)
         timing = {"select_s": selected_at - self.began, "estimate_s": time.monotonic() - selected_at}
         facts = replace(self._facts(evidence, setup, variants), parameters=parameters)
         facts = replace(facts, prediction_set=prediction_set_of(facts.request, evidence, calibration))

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +21,7 @@ from certrad.models.types.figures import Figure, RadiusCurve, RadiusExample, Ren
 from certrad.workers.queue import stopping
 
 _SHARE: Final = 0.05  # of the time of a certificate, for an example
+_MOST_OF_RENDERINGS: Final = 6 << 20  # bytes of all their images
 _PURPOSE: Final = b"certrad radius example"
 _CURVE: Final = TypeAdapter(RadiusCurve)
 _EXAMPLE: Final = TypeAdapter(RadiusExample)
@@ -79,11 +80,11 @@ def example(
     return _or_nothing("example", job_id, lambda: _example(request, evidence, certificate, pixels, classifier, key))
 
 
-def renderings(inputs: Mapping[int, NDArray[Any]], count: int, job_id: str) -> bytes:
-    """Returns the JSON of what the model saw of each variant; empty where it cannot be made.
+def renderings(inputs: Iterable[tuple[int, NDArray[Any]]], count: int, job_id: str) -> bytes:
+    """Returns the JSON of what the model saw of variants, as many as fit; empty where it cannot be made.
 
     Args:
-        inputs: Place of a variant -> its model input, (C, H, W) in [0, 1].
+        inputs: Places of variants with their model inputs, (C, H, W) in [0, 1]; the most important ones first.
         count: How many variants there are.
         job_id: The job's id, for the log.
 
@@ -92,7 +93,14 @@ def renderings(inputs: Mapping[int, NDArray[Any]], count: int, job_id: str) -> b
     """
 
     def drawn() -> bytes:
-        images = {place: base64.b64encode(encode_png(pixels)).decode() for place, pixels in inputs.items()}
+        images: dict[int, str] = {}
+        left = _MOST_OF_RENDERINGS
+        for place, pixels in inputs:
+            stopping.raise_if_stopped()
+            image = base64.b64encode(encode_png(pixels)).decode()
+            if (left := left - len(image)) < 0:
+                break
+            images[place] = image
         return _RENDERINGS.dump_json(RenderingImages(images=tuple(map(images.get, range(count)))))
 
     return _or_nothing("renderings", job_id, drawn)

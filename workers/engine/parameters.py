@@ -1,5 +1,7 @@
 """Draws the samples of a job under noise on the window, with the noise key of the values before the window."""
 
+from collections.abc import Callable
+
 from certrad.models.smoothing.blocks import Blocks
 from certrad.models.smoothing.parameter_samples import ParameterRule
 from certrad.models.types import Certificate
@@ -9,7 +11,11 @@ from certrad.workers.engine.job_setup import LabellingSetup, SetupFactory
 
 
 def estimate_parameters(
-    factory: SetupFactory, setup: LabellingSetup, evidence: Evidence, blocks: Blocks
+    factory: SetupFactory,
+    setup: LabellingSetup,
+    evidence: Evidence,
+    blocks: Blocks,
+    on_samples: Callable[[int], None],
 ) -> ParametersEvidence | None:
     """Returns what noise on the window shows; None where none was asked for.
 
@@ -21,6 +27,7 @@ def estimate_parameters(
         setup: What this engine labels the samples of the job with.
         evidence: The samples of the file itself.
         blocks: Where the labels are kept.
+        on_samples: Called after each batch with the number of samples that are done; may raise to stop.
     """
     request = factory.input.request
     if request.parameter_sigma is None:
@@ -33,4 +40,4 @@ def estimate_parameters(
         split=request.params.alpha_split(len(request.classifier.class_names)),
     )
     sampler = factory.sampler_of_windows(setup, request.parameter_sigma)
-    return ParametersEvidence(samples=rule.estimate(sampler, setup.classifier_at(evidence.sigma), blocks))
+    return ParametersEvidence(samples=rule.estimate(sampler, setup.classifier_at(evidence.sigma), blocks, on_samples))

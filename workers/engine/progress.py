@@ -76,6 +76,17 @@ class SamplingProgress:
         self.variants_done += 1
         self._publish(self.request.samples_with(self.variants_done), self.of_file, None)
 
+    def in_windows(self, done: int) -> None:
+        """Publishes samples with noise on the window; the counts stay those of the file itself.
+
+        Args:
+            done: Samples that are done.
+
+        Raises:
+            JobEndedError: The job has ended.
+        """
+        self._publish(self.request.selection_samples + self.request.estimation_samples + done, self.of_file, None)
+
     def _publish(self, done: int, counts: LabelCounts | None, running_radius: float | None) -> None:
         now = time.monotonic()
         if now - self.published_at < _PROGRESS_SECONDS:

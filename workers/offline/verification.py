@@ -224,8 +224,8 @@ def _of_image(
     except (Rejected, ValueError) as error:
         yield Check("classifier", False, str(error))
         return
-    same = _SAME if rebuilt.same_text else _ROUNDED
-    yield Check("classifier", True, "; ".join(filter(None, (same, version_warning(statement.software)))))
+    texts, versions = _SAME if rebuilt.same_text else _ROUNDED, version_warning(statement.software)
+    yield Check("classifier", True, texts if versions is None else f"{texts}; {versions}")
     if options.fresh:
         with _bar("fresh run") as on_samples:
             key = secrets.token_bytes(_KEY_BYTES)

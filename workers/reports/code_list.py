@@ -2,10 +2,10 @@
 
 from typing import Any, Final
 
-from certrad.workers.reports import codes, variant_codes
+from certrad.workers.reports import codes, further_codes, variant_codes
 from certrad.workers.reports.codes import Concept
 
-_MODULES: Final = (codes, variant_codes)
+_MODULES: Final = (codes, variant_codes, further_codes)
 PUBLISHER: Final = "certrad"
 DESCRIPTION: Final = (
     "Concepts of certified classification, for which no standard scheme has codes. A class without a code of its own "

@@ -23,6 +23,7 @@ from certrad.workers.reports.fhir_elements import (
     identified,
 )
 from certrad.workers.reports.fhir_observation import observation
+from certrad.workers.reports.further_claims import further_claims
 from certrad.workers.reports.identifiers import structured_report_uid
 from certrad.workers.reports.noise_space import space_text
 from certrad.workers.reports.report import Report
@@ -216,6 +217,8 @@ def _sentences(report: Report) -> Iterable[str]:
         yield texts("conclusion.abstained")
     if statement.variants is not None:
         yield short_text(statement.variants, statement, texts)
+    for each in further_claims(statement, texts):
+        yield each.line
     yield texts("conclusion.scope", scope=texts.scope(statement))
 
 

@@ -1,5 +1,6 @@
 """The Observation of a FHIR bundle: the certified class with its radius, or an abstention without a value."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from certrad.models.certificates.statement import StatedAbstention, StatedCertificate, Statement
@@ -7,6 +8,7 @@ from certrad.models.types.image import ImageRadius
 from certrad.workers.reports import codes, variant_codes
 from certrad.workers.reports.codes import Code
 from certrad.workers.reports.fhir_elements import Element, absent, component, concept, concept_of, number
+from certrad.workers.reports.further_claims import further_claims
 from certrad.workers.reports.image_radius_text import image_radius
 from certrad.workers.reports.noise_space import radius_code, sigma_code
 from certrad.workers.reports.report import Report
@@ -43,6 +45,7 @@ def observation(report: Report, *, subject: Element | None, device: Element, stu
         "component": [
             *_outcome(statement, texts),
             *_variants(statement, texts),
+            *_further(statement, texts),
             *_settings(statement),
             component(codes.SAMPLES_USED, valueInteger=statement.samples_used),
             component(codes.SCOPE, valueCodeableConcept=concept(codes.SCOPES[statement.scope], texts.scope(statement))),
@@ -110,6 +113,13 @@ def _variants(statement: Statement, texts: Texts) -> list[Element]:
     if stated.counterexample is not None:
         found.append(component(variant_codes.VARIANTS_LEAST, valueString=least_text(stated, statement, texts)))
     return found
+
+
+def _further(statement: Statement, texts: Texts) -> Iterator[Element]:
+    for each in further_claims(statement, texts):
+        yield component(each.name, valueCodeableConcept=concept(each.outcome, each.text))
+        for name, text in each.items:
+            yield component(name, valueString=text)
 
 
 def _target(reached: bool | None) -> list[Element]:

@@ -22,6 +22,7 @@ from certrad.models.certificates.stated_samples import StatedVariants
 from certrad.models.certificates.statement import StatedAbstention, StatedCertificate
 from certrad.workers.reports import codes, variant_codes
 from certrad.workers.reports.codes import Code
+from certrad.workers.reports.further_claims import further_claims
 from certrad.workers.reports.identifiers import classifier_id, derived_uid, has_frames
 from certrad.workers.reports.image_radius_text import image_radius
 from certrad.workers.reports.noise_space import input_space, radius_code, sigma_code
@@ -144,6 +145,8 @@ def _evaluations(report: Report) -> Iterator[QualitativeEvaluation]:
             pass
     if (variants := report.statement.variants) is not None:
         yield _evaluation(variant_codes.VARIANTS, variant_codes.variants_outcome(held=variants.held))
+    for each in further_claims(report.statement, Texts(report.language)):
+        yield _evaluation(each.name, each.outcome)
     yield _evaluation(codes.SCOPE, codes.SCOPES[report.statement.scope])
     for warning in report.warnings:
         yield _evaluation(codes.WARNING, codes.WARNINGS[warning])
@@ -160,6 +163,10 @@ def _texts(report: Report) -> Iterator[TextContentItem]:
         yield _text(variant_codes.VARIANTS_TEXT, claim_text(variants, statement, texts))
         if variants.counterexample is not None:
             yield _text(variant_codes.VARIANTS_LEAST, least_text(variants, statement, texts))
+    for each in further_claims(statement, texts):
+        yield _text(each.text_name, each.text)
+        for name, text in each.items:
+            yield _text(name, text)
     for limit in texts.stated_limits(statement):
         yield _text(codes.LIMITS, limit)
 

@@ -5,6 +5,7 @@ from typing import Final
 from certrad.models.certificates.statement import StatedAbstention, StatedCertificate
 from certrad.models.types.image import ImageRadius
 from certrad.workers.reports.fonts import can_draw
+from certrad.workers.reports.further_claims import further_claims
 from certrad.workers.reports.layout import (
     ACCENT,
     AMBER,
@@ -68,6 +69,8 @@ def certified_column(column: Column, claim: StatedCertificate, report: Report, t
     column.text(texts("certified.alpha", percent=texts.number(_percent(report))), _BODY)
     _target(column, claim, report, texts)
     _variants(column, report, texts)
+    for each in further_claims(report.statement, texts):
+        _strip(column, each.line, warns=each.warns)
     column.gap(24)
     column.rule()
     column.gap(20)
@@ -109,6 +112,9 @@ def abstained_column(column: Column, claim: StatedAbstention, report: Report, te
     column.gap(26)
     if (stated := report.statement.variants) is not None:
         column.text(short_text(stated, report.statement, texts), _SMALL, colour=SOFT)
+        column.gap(10)
+    for each in further_claims(report.statement, texts):
+        column.text(each.line, _SMALL, colour=SOFT)
         column.gap(10)
     column.text(texts("limits.abstention"), _SMALL, colour=SOFT)
 

@@ -1,9 +1,10 @@
 """What reports say about other renderings of the file: the claim of the document in words, and a short line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from certrad.models.certificates.stated_samples import StatedVariant, StatedVariants
 from certrad.models.certificates.statement import Statement
+from certrad.models.certificates.window_box_text import tried_boxes
 from certrad.models.types import LabelCounts
 from certrad.models.types.applied_window import (
     AppliedWindow,
@@ -14,6 +15,7 @@ from certrad.models.types.applied_window import (
     WindowOfRequest,
     WindowOfTask,
 )
+from certrad.models.types.image import ImageRadius
 from certrad.models.types.renderings import (
     BitsVariant,
     CellVariant,
@@ -98,10 +100,38 @@ def _claim(stated: StatedVariants, statement: Statement, texts: Texts, number: _
         alpha = statement.params.alpha
         held = texts("variants.held", **values, radius=number(stated.radius))
         risk = texts("variants.risk", alpha=number(alpha), twice=number(2 * alpha))
-        return " ".join((held, risk, *ends))
+        return " ".join((held, risk, *_boxes(stated, statement, texts, values["class_name"]), *ends))
     failed = texts(f"variants.failed{_with_radius(stated)}", **_asked(stated, number), **values)
     row = _row(stated.rows[stated.counterexample], stated, statement, texts, number)
     return " ".join((failed, texts("variants.least", **row, class_name=values["class_name"]), *ends))
+
+
+def _boxes(stated: StatedVariants, statement: Statement, texts: Texts, class_name: str) -> Iterator[str]:
+    """Yields the sentences about boxes of windows; nothing without one."""
+    window, radius = statement.subject.window, statement.radius_in_image_units
+    unit = f" {texts.unit(radius.unit)}" if isinstance(radius, ImageRadius) and radius.unit != "stored value" else ""
+    boxes = tried_boxes(stated.lists, window)
+    for box in boxes:
+        yield texts(
+            "variants.box",
+            class_name=class_name,
+            unit=unit,
+            count=str(box.cells),
+            low=_short(box.centre[0], texts),
+            high=_short(box.centre[1], texts),
+            narrow=_short(box.width[0], texts),
+            wide=_short(box.width[1], texts),
+        )
+    if boxes and isinstance(window, FullRange):
+        yield texts("variants.box_of_file")
+    if boxes:
+        yield texts("variants.box_limits")
+
+
+def _short(value: float, texts: Texts) -> str:
+    """Returns a limit of a box with ten digits at most, as the claim has it."""
+    short = f"{value:.10g}"
+    return short if texts.language == "en" else texts.number(float(short))
 
 
 def _with_radius(stated: StatedVariants) -> str:
@@ -166,7 +196,6 @@ def _window(window: AppliedWindow, texts: Texts) -> str:
 
 
 def _values(window: WindowOfHeader | WindowOfRequest | WindowOfTask | CellVariant, texts: Texts) -> dict[str, str]:
-    return {
-        name: f"{value:g}" if texts.language == "en" else texts.number(value)
-        for name, value in (("centre", window.centre), ("width", window.width))
-    }
+    short = f"{window.centre:g}", f"{window.width:g}"
+    centre, width = short if texts.language == "en" else (texts.number(float(value)) for value in short)
+    return {"centre": centre, "width": width}

@@ -155,7 +155,7 @@ function panel(title) {
     image(content, alt = "", words = "") {
       caption.textContent = words;
       if (content === null) {
-        show(frame, "The image is not kept. The numbers stay.");
+        show(frame, "The image is not kept. The numbers are.");
         if (image.isConnected) image.replaceWith(frame);
         return;
       }

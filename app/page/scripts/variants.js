@@ -24,11 +24,15 @@ export function variants(job) {
       h("p", h("strong", sentence),
         found.held ? ` Smallest radius of the ${count(found.tried)}: ${radius(found.radius)}.` : null,
         found.asked_radius ? ` Asked for at each: a radius of ${found.asked_radius}.` : null)),
+    (found.boxes ?? []).map((box) => h("p.small", { "data-box": "" },
+      `Window box: every centre from ${short(box.centre[0])} to ${short(box.centre[1])} and every width from ${short(box.width[0])} to ${short(box.width[1])}, in the file's values. All of them are rounded to ${count(box.cells)} windows${found.rows.length ? ", and each of these was tried" : ""}.`)),
     found.counterexample && counterexample(found.counterexample, label),
     found.rows.length ? variantViewer(job, shows) : null,
     h("p.small", found.text),
     found.rows.length ? h("details", h("summary", `All ${count(found.tried)} renderings as a table`), table("Every rendering", HEADS, rows)) : null);
 }
+
+const short = (value) => String(Number(value.toPrecision(7)));
 
 function counterexample(row, label) {
   return h("div.message.warning", { "data-counterexample": "" },

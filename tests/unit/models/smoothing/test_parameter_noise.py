@@ -11,6 +11,7 @@ from certrad.models.smoothing.noise import Noise, ParameterStream, Stream, ziggu
 from certrad.models.smoothing.parameter_noise import (
     CENTRE_QUANTUM,
     LN_WIDTH_QUANTUM,
+    DrawnWindow,
     WindowNoise,
     check_variation,
     parameter_variation,
@@ -103,14 +104,21 @@ def test_drawn_windows_lie_on_the_quanta() -> None:
         assert (each.ln_width / LN_WIDTH_QUANTUM).is_integer()
 
 
-def test_noise_goes_before_the_clip() -> None:
-    """A value of 300 in a window of 127.5, 255 whose centre moves by 51: 0.9764706, and 0.8 where it was clipped."""
+@pytest.mark.parametrize(
+    ("ln_width", "width"), [(math.log(400), 400.0), (-3.0, math.exp(1 / 64)), (0.0, math.exp(1 / 64))]
+)
+def test_drawn_window_is_rendered_in_its_cell_and_never_as_narrow_as_a_step(ln_width: float, width: float) -> None:
+    """A width up to 1 is clamped, not drawn again: the noise must not depend on the window of the image."""
+    rendered = DrawnWindow(40.0, round(ln_width / LN_WIDTH_QUANTUM) * LN_WIDTH_QUANTUM).cell
+    assert abs(math.log(rendered.width / width)) <= 1 / 128 + 1e-6
+    assert rendered.width > 1
+    assert abs(rendered.centre - 40) <= rendered.width / 128 * (1 + 1e-9)
 
-    def show(value: float, centre: float) -> float:
-        return min(max((value - centre) / 255 + 0.5, 0.0), 1.0)
 
-    assert show(300.0, 127.5 + 51) == pytest.approx(0.9764706, abs=1e-7)
-    assert show(255 * show(300.0, 127.5), 127.5 + 51) == pytest.approx(0.8)
+def test_threshold_between_two_cells_belongs_to_the_upper_one() -> None:
+    """Logarithms on the threshold are drawn, too: the cell is decided without the library's exponential."""
+    below, at = (DrawnWindow(0.0, 6 + (1 / 128 if on else 1 / 128 - LN_WIDTH_QUANTUM)).cell.j for on in (False, True))
+    assert (below, at) == (6 * 64, 6 * 64 + 1)
 
 
 def test_budget_pays_for_pixels_and_window_at_every_setting_that_is_allowed() -> None:

@@ -13,7 +13,10 @@ from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.stated_samples import StatedVariants
 from certrad.models.certificates.variants import describe
 from certrad.models.types import SmoothingParams
+from certrad.models.types.applied_window import FullRange
 from certrad.models.types.variant_lists import Shifts
+from certrad.models.types.variants import VariantsRequest
+from certrad.models.types.window_boxes import WindowBox
 from certrad.workers.reports import codes, variant_codes
 from certrad.workers.reports.fhir import fhir_bundle
 from certrad.workers.reports.layout import AMBER
@@ -27,8 +30,12 @@ from tests.support.sample_reports import private_items, written_report
 
 PARAMS: Final = SmoothingParams(sigma=0.5, n0=20, n=200, alpha=0.01)
 HELD: Final = Case(probabilities=(0.99, 0.005, 0.005), params=PARAMS, variants=VARIANTS)
+BOX: Final = VariantsRequest(lists=(WindowBox(centre=7.0, width=1.02), Shifts(pixels=1)), n=40, radius=0.05)
 CASES: Final = {
     "held": HELD,
+    "held for a box": replace(HELD, variants=BOX),
+    "held for a box of grey levels": replace(HELD, variants=BOX, window=FullRange()),
+    "failed in a box": replace(HELD, variants=BOX, failing=2),
     "failed": replace(HELD, failing=3),
     "failed without a radius": replace(HELD, failing=3, variants=replace(VARIANTS, radius=0.0)),
     "nothing but invalid": replace(HELD, probabilities=(0.99, 0.0), failing=3),
