@@ -28,6 +28,7 @@ from certrad.app.api.request_log import RequestLogMiddleware
 from certrad.app.api.routes import (
     adapters,
     assessments,
+    calibrations,
     catalogue,
     certificates,
     certify,
@@ -121,6 +122,7 @@ def create_app(settings: ApiSettings | None = None) -> FastAPI:
         verify,
         tuning,
         adapters,
+        calibrations,
         catalogue,
         health,
         keys,

@@ -45,6 +45,15 @@ COMMANDS: Final = {
     ),
     "noise-laws": ("certrad.bench.measure.noise_laws", "what a noisy pixel costs under each noise law"),
     "shortcut": ("certrad.bench.measure.shortcut", "class shares of real and test images against the background level"),
+    "window-noise": (
+        "certrad.bench.measure.window_noise",
+        "what noise on the window shows, and attacks within the windows that it covers",
+    ),
+    "window-box": ("certrad.bench.measure.window_box", "images whose class holds for every window of a box"),
+    "batch-sizes": (
+        "certrad.bench.measure.batch_sizes",
+        "what a sample of the encoder costs on a CPU, by batch size and threads",
+    ),
     "calibrate-prompt": (
         "certrad.bench.demo.calibrate_prompt",
         "adapt the few-shot prompt to a pool of unlabelled images",
@@ -89,6 +98,10 @@ COMMANDS: Final = {
         "the stored references of the self-test: known answers, features and label counts",
     ),
     "scale": ("certrad.bench.measure.scale", "one certificate over several engines, real and simulated, up to 64"),
+    "prediction-sets": (
+        "certrad.bench.measure.prediction_sets",
+        "coverage of prediction sets, clean and attacked, beside two other ways to make them",
+    ),
     "process-memory": (
         "certrad.bench.measure.process_memory",
         "the memory of every process of a service that has made certificates",

@@ -2,17 +2,22 @@
 
 Needs mpmath and cryptography. Class, probability bounds and radius are recomputed from the labels, in 30 digits; the
 labels themselves can only be checked by drawing them again (`certrad verify --replay`), the rest by the signature.
---key: a public key of the issuer in hexadecimal, or its saved /.well-known/certrad-keys. Exit code 0: nothing refused.
+--key: a public key of the issuer in hexadecimal, or its saved /.well-known/certrad-keys. --calibration: the file of a
+calibration of prediction sets. Exit code 0: nothing refused.
 """
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections import Counter
+from decimal import Decimal
+from fractions import Fraction
 from hashlib import sha256
 from itertools import islice, takewhile
 from pathlib import Path
+from statistics import NormalDist
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -36,7 +41,12 @@ KINDS |= {"image_adapter/1": "adapter adapter_sha256 kind training_images", "no_
 KINDS |= {"template/1": "kind template text_sha256", "zero_shot/1": "context context_sha256 kind lr samples steps"}
 WINDOWS = {"percentile/1": "high high_percent kind low low_percent method", "full_range/1": "kind"}
 WINDOWS |= {"header/1": "centre function kind number of width", "preset/1": "centre function kind modality name width"}
-KINDS |= (WINDOWS := WINDOWS | {"request/1": "centre function kind width", "header_table/1": "kind number of"})
+WINDOWS |= {"request/1": "centre function kind width", "header_table/1": "kind number of"}
+WINDOWS |= {f"{kind}/2": WINDOWS[f"{kind}/1"] + " rendered_centre rendered_width" for kind in ("header", "request")}
+WINDOWS |= {"preset/2": "centre function kind modality name rendered_centre rendered_width width"}
+WINDOWS = {kind: " ".join(sorted(fields.split())) for kind, fields in WINDOWS.items()}
+KINDS |= WINDOWS | {"window_cell/1": "centre function kind width", "window_box/1": "centre kind width"}
+KINDS |= {"window_bounds/1": KINDS["window_box/1"]}
 KINDS |= {"header_windows/1": "kind", "windows/1": "kind windows", "shifts/1": "kind pixels", "frames/1": "frames kind"}
 KINDS |= {"jpeg_qualities/1": "kind quality", "bit_depths/1": "bits kind", "region_shifts/1": "kind pixels step"}
 KINDS |= {"window/1": "kind window", "jpeg/1": "encoder kind quality", "bits/1": "bits kind", "frame/1": "kind offset"}
@@ -44,15 +54,23 @@ KINDS |= {"fixed": "centre kind width", "preset": "kind preset", "shift/1": "dow
 KINDS |= {"rejection/1": "kind rejection_index rejection_sha256"}
 KINDS |= {"region/1": KINDS["shift/1"], "row": "estimation input_sha256 key p_a_lower p_b_upper radius rendering"}
 KINDS["variants/1"] = "asked_radius class_index counterexample held kind lists n radius rows rule text"
-CLAIMS = r"(%s|abstention/1)(( selected_sigma/1)? (no_)?image_radius/1| (no_)?image_radius/1 variants/1) "
+KINDS["parameters/1"] = "centre class_index estimation key kind lattice limits p_a_lower p_b_upper reach sigma text"
+KINDS["parameters/1"] += " values_sha256 width"
+KINDS["prediction_set/1"] = "beta calibration calibration_sha256 classes delta images kind misses_at_most n per_class"
+KINDS["prediction_set/1"] += " poisoned_at_most quantiles radius single_class single_up_to text thresholds"
+CLAIMS = r"(%s|abstention/1)( selected_sigma/1 (no_)?image_radius/1| (no_)?image_radius/1( (variants|parameters)/1)?"
+CLAIMS += "( prediction_set/1)?) "
 PARTS = r"image_tower/1( image_adapter/1)? (bank/1( rejection/1)?|(template/1|prompt/1)( zero_shot/1)?)"
 ADAPTER = r"[a-z0-9][a-z0-9._-]{0,63}-([0-9a-f]{16}) \1[0-9a-f]{48}"  # an id ends with the first digits of its SHA-256
 FORMS = CLAIMS % "l2_radius/1" + PARTS, CLAIMS % "l2_rendered_radius/1" + "noisy_image/1 " + PARTS
 SHAPE, BESIDES = ("rows", "columns", "channels"), ("noisy_image/1", "image_adapter/1", "rejection/1")
+HEADER = ("header_table/1", "header/1", "header/2")  # what the header of a file offers, in this order
+SINGLE = "single_up_to", "single_class"
 UNLIKE = "unlike the images this model was tuned on"  # the extra class of a bank: always the last, and in no other
-HEADER = ("header_table/1", "header/1")  # what the header of a file offers, in this order
 TESTS, SCOPES = ("p_a", "p_b", "p_a_anytime", "p_b_anytime"), ("input_independent", "frozen_prompt")
 SPENT = (((0.9, 0.1, 0, 0), (1, 0, 0, 0)), ((0.65, 0.1, 0.125, 0.125), (0.75, 0, 0.25, 0)))  # of alpha, on TESTS
+SHARES = ((0, 1, 0), (1, 0, 0), (0, 0, 1), (0.5, 0.5, 0), (0.25, 0.25, 0.5))  # of R^2, on ln width, centre and L2
+REACH, NO_REACH = ("p_a_lower", "p_b_upper", "reach"), ("0.0", "1.0", "0.0")
 OWN, EXCLUSION = ("p_a_lower", "p_b_upper", "radius"), ("q_a_lower", "q_b_upper", "exclusion_radius")
 
 integer = lambda text: number(text, "0|[1-9][0-9]{0,7}", int)
@@ -62,9 +80,13 @@ canonical = lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"
 counts_of = lambda part: [integer(count) for count in (*part["per_class"], part["invalid"])]
 digest_of = lambda facts: sha256(canonical(facts)).hexdigest()
 spell = lambda facts: " ".join(sorted(facts))
-ln_beta = lambda a, b: mp.loggamma(a) + mp.loggamma(b) - mp.loggamma(a + b)
+ln_beta = lambda a, b, mp=mp: mp.loggamma(a) + mp.loggamma(b) - mp.loggamma(a + b)
+in_doubles = NormalDist().inv_cdf
 quantile = lambda p: mp.sqrt(2) * mp.erfinv(2 * p - 1)
 radius_of = lambda sigma, a, b: max(sigma / 2 * (quantile(a) - quantile(b)), 0) if 0 < a < 1 and 0 < b < 1 else 0
+spelled = lambda value: format(Decimal(repr(value)), "f")  # a double, as documents write it
+exp128 = lambda numerator: float(mp.exp(mpf(numerator) / 128))  # e^(numerator / 128), rounded once to a double
+double = lambda text: number(text, kind=float)
 is_floor4 = lambda radius, exact: radius - TIE <= exact < radius + 100 * UNIT + TIE
 
 
@@ -72,6 +94,47 @@ def number(text, plain=r"-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,40})?", kind=mpf):
     if not re.fullmatch(plain, text):
         raise ValueError(f"{text[:40]!r} is no plain decimal number, or no integer of at most eight digits")
     return kind(text)
+
+
+def cells(centres, widths):
+    """The windows of the lattice that those of a box are rounded to: e^(j/64) wide, and centred at i/64 of that."""
+
+    def width_index(width):  # the largest j with e^((j - 1/2)/64) <= width
+        near = int(mp.nint(64 * mp.log(width)))
+        return max(j for j in range(near - 2, near + 3) if exp128(2 * j - 1) <= width)
+
+    for width in map(exp128, range(2 * width_index(widths[0]), 2 * width_index(widths[1]) + 1, 2)):
+        first, last = (math.floor(centre / (width / 64) + 0.5) for centre in centres)
+        yield from ((i * (width / 64), width) for i in range(first, last + 1))
+
+
+def rounded(window):
+    """The window with the one that was rendered: it is rounded to the lattice, and then must be no step."""
+    centre, width = next(cells(*([double(window[name])] * 2 for name in ("centre", "width"))))
+    right = width > (window["function"] == "LINEAR")
+    return window | {"rendered_centre": spelled(centre), "rendered_width": spelled(width)} if right else None
+
+
+is_rounded = lambda window: "rendered_width" not in window or window == rounded(window)
+
+
+def in_box(each, own, most):
+    """The renderings that a box of windows stands for, and one more where there are more than `most`."""
+    grey = {"centre": "127.5", "width": "255", "function": "LINEAR_EXACT"}  # of a file of 8 bits as it is
+    base = own if "rendered_width" in own else grey if own.get("kind") == "full_range/1" else None
+    if base is None or isinstance(each["centre"], list) != (each["kind"] == "window_bounds/1"):
+        return []
+    if each["kind"] == "window_bounds/1":
+        (low, high), (narrow, wide) = (map(double, each[name]) for name in ("centre", "width"))
+    else:
+        (centre, width), (by, factor) = ([double(of["centre"]), double(of["width"])] for of in (base, each))
+        (low, high), (narrow, wide) = (centre - by, centre + by), (width / factor, width * factor)
+    step = base["function"] == "LINEAR"  # which is one at the width 1
+    if not (low <= high and step < narrow <= wide):
+        return []
+    found = [*islice(cells((low, high), (narrow, wide)), most + 1)]
+    kind = {"kind": "window_cell/1", "function": base["function"]}
+    return [kind | {"centre": spelled(c), "width": spelled(w)} for c, w in found] if found[0][1] > step else []
 
 
 def draw(part):
@@ -85,15 +148,15 @@ def draw(part):
     return labels, level[0].hex()
 
 
-def beta_below(a, b, x):
+def beta_below(a, b, x, mp=mp):
     """I_x(a, b), the regularised incomplete beta function: its continued fraction (DLMF 8.17.22) from the end."""
     if x > a / (a + b):
-        return 1 - beta_below(b, a, 1 - x)
-    rest = mpf(1)
+        return 1 - beta_below(b, a, 1 - x, mp)
+    rest = mp.mpf(1)
     for m in range(int(30 + 2 * mp.sqrt(a + b)), 0, -1):
         rest = 1 - (a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)) / rest
         rest = 1 + m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)) / rest
-    return mp.exp(a * mp.log(x) + b * mp.log1p(-x) - ln_beta(a, b)) / (a - a * (a + b) * x / (a + 1) / rest)
+    return mp.exp(a * mp.log(x) + b * mp.log1p(-x) - ln_beta(a, b, mp)) / (a - a * (a + b) * x / (a + 1) / rest)
 
 
 def ln_m(s, n, p):
@@ -124,7 +187,9 @@ def form(doc):
     yield doc["schema"] == "certrad.certificate/3" and spell(doc) == CORE
     parts, window = doc["classifier"]["parts"], doc["subject"]["window"]
     yield all(spell(each) == KINDS[each["kind"]] for each in (*doc["claims"], *parts, *([window] if window else [])))
-    yield window is None or window["kind"] in WINDOWS
+    yield window is None or (
+        window["kind"] in WINDOWS and ("rendered_width" not in window or window == rounded(window))
+    )
     yield all(part.get("gate", "per_sample") == "per_sample" for part in parts)
     yield {p.get("tuning_images", p.get("training_images", "recorded")) for p in parts} <= {"recorded", "not_recorded"}
     yield doc["params"]["bound"] in ("two_class", "cohen")
@@ -133,8 +198,10 @@ def form(doc):
         tagged = [*variants["lists"], *(row["rendering"] for row in variants["rows"])]
         windows = [window for each in tagged for window in (*each.get("windows", []), each.get("window")) if window]
         yield all(spell(each) == KINDS[each["kind"]] for each in (*tagged, *windows))
+        yield all(map(is_rounded, windows))
         fields = {(spell(row), spell(row["estimation"])) for row in variants["rows"]}
         yield fields <= {(KINDS["row"], spell(doc["estimation"]))} and variants["rule"] == "minimum"
+    if doc["claims"][-1]["kind"] in ("variants/1", "parameters/1", "prediction_set/1"):
         yield not doc["params"]["target_radius"] and not {p["kind"] for p in parts} & {"noisy_image/1", "zero_shot/1"}
     names, extra = doc["classifier"]["class_names"], of_kind(parts, "rejection/1")
     yield [at for at, name in enumerate(names) if name == UNLIKE] == ([len(names) - 1] if extra else [])
@@ -142,8 +209,10 @@ def form(doc):
     yield any(re.fullmatch(form, " ".join(each["kind"] for each in (*doc["claims"], *parts))) for form in FORMS)
 
 
-def stands_for(each, left):
+def stands_for(each, left, own):
     """The renderings that a list of variants stands for; only a header says itself, in `left`, how many it offers."""
+    if each["kind"] in ("window_box/1", "window_bounds/1"):
+        return in_box(each, own, len(left))
     most, step = (number(each.get(name, "1"), "[1-9][0-9]{0,3}", int) for name in ("pixels", "step"))
     steps = most // step if "pixels" in each else integer(each.get("frames", "1"))
     around = [str(place * step) for place in range(-steps, steps + 1)] if steps <= 64 else []
@@ -153,9 +222,15 @@ def stands_for(each, left):
         groups = [[other for other in offered if other["window"]["kind"] == kind] for kind in HEADER]
         told = [(other["window"]["number"], other["window"]["of"]) for other in offered]
         right = told == [(str(at + 1), str(len(group))) for group in groups for at in range(len(group))]
-        return offered if right and offered == [*groups[0], *groups[1]] else []
-    kinds, encoder = {"fixed": "request/1", "preset": "preset/1"}, left[0].get("encoder") if left else None
-    told = [w.get("preset", w) | {"kind": kinds[w["kind"]], "function": "LINEAR"} for w in each.get("windows", [])]
+        return (
+            offered
+            if right and offered == [each for group in groups for each in group] and not (groups[1] and groups[2])
+            else []
+        )
+    kinds, encoder = {"fixed": "request/", "preset": "preset/"}, left[0].get("encoder") if left else None
+    version = left[0].get("window", {"kind": "?"})["kind"][-1] if left else "2"  # 1: from before the lattice
+    told = [w.get("preset", w) | {"kind": kinds[w["kind"]] + version} for w in each.get("windows", [])]
+    told = [w | {"function": "LINEAR"} if version == "1" else rounded(w | {"function": "LINEAR"}) for w in told]
     return {
         "windows/1": [{"kind": "window/1", "window": window} for window in told],
         "jpeg_qualities/1": [{"kind": "jpeg/1", "quality": q, "encoder": encoder} for q in each.get("quality", [])],
@@ -166,11 +241,11 @@ def stands_for(each, left):
     }[each["kind"]]
 
 
-def all_listed(claim):
+def all_listed(claim, own):
     """Whether the variants are all those that the lists stand for, once and in order."""
     left = [row["rendering"] for row in claim["rows"]]
     for each in claim["lists"]:
-        first, left = left[: len(expected := stands_for(each, left))], left[len(expected) :]
+        first, left = left[: len(expected := stands_for(each, left, own))], left[len(expected) :]
         if not expected or first != expected:
             return False
     return not left
@@ -183,14 +258,16 @@ def minimum_rule(doc, claim, index, share_a, share_b):
     if index is None:
         yield (rows, found) == ([], [None, None, "0.0", None])
         return
-    yield n >= 10 and 1 <= len(rows) <= 10**6 // n and all_listed(claim)
     own, input_sha256 = doc["subject"]["window"] or {}, doc["subject"]["input_sha256"]
+    yield n >= 10 and 1 <= len(rows) <= 10**6 // n and all_listed(claim, own)
     windows = [(row["rendering"]["window"], row["input_sha256"]) for row in rows if "window" in row["rendering"]]
     place, listed = (lambda window: (window["kind"], window.get("number"))), [each["kind"] for each in claim["lists"]]
     if own.get("kind") in HEADER:  # the window of the file is among those that the header offers, and has its input
         yield all(window == own for window, _ in windows if place(window) == place(own))
         yield "header_windows/1" not in listed or own in (window for window, _ in windows)
     yield all(sha256_of == input_sha256 for window, sha256_of in windows if window == own)
+    cell = {"centre": own.get("rendered_centre"), "width": own.get("rendered_width")}  # that of the file's own window
+    yield all(row["input_sha256"] == input_sha256 for row in rows if row["rendering"].items() >= cell.items())
     pairs = {
         (doc["subject"]["input_sha256"], doc["noise"]["key"]),
         *((row["input_sha256"], row["key"]) for row in rows),
@@ -210,12 +287,88 @@ def minimum_rule(doc, claim, index, share_a, share_b):
     yield found == [str(index), held, rows[least]["radius"], None if held else str(least)]
 
 
+def window_noise(doc, claim, index, share_a, share_b):
+    """Noise on the window too: the reach R of the class of the document, and parts of sum (change / noise)^2 < R^2."""
+    window, part, found = doc["subject"]["window"] or {}, claim["estimation"], [claim[name] for name in REACH]
+    yield window.get("kind") in ("header/2", "request/2", "preset/2") and claim["lattice"] == "1/64"
+    yield (claim["centre"], claim["width"]) == (window["centre"], window["width"])
+    yield spell(claim["sigma"]) == "ln_window_width window_centre"
+    yield re.fullmatch("[0-9a-f]{64}", claim["values_sha256"])
+    if index is None:
+        yield (claim["class_index"], claim["key"], part, claim["limits"], *found) == (None, None, None, [], *NO_REACH)
+        return
+    (labels, root), counts, (p_a, p_b, stated) = draw(part), counts_of(part), map(number, found)
+    yield spell(part) == spell(doc["estimation"]) and len(counts) == len(doc["classifier"]["class_names"]) + 1
+    yield len(labels) == integer(doc["params"]["n"]) and Counter(dict(enumerate(counts))) == Counter(labels)
+    yield root == part["merkle_root"] and claim["class_index"] == str(index)
+    yield re.fullmatch("[0-9a-f]{64}", claim["key"]) and claim["key"] != doc["noise"]["key"]
+    other = max(counts[:index] + counts[index + 1 :])
+    yield clopper_pearson(counts[index], other, len(labels), share_a, share_b, p_a, p_b)
+    reach, sigmas = radius_of(1, p_a, p_b), (*claim["sigma"].values(), doc["params"]["sigma"])  # ln width, centre, L2
+    yield is_floor4(stated, reach) and len(claim["limits"]) == (len(SHARES) if stated else 0)
+    for limits, shares in zip(claim["limits"], SHARES, strict=False):
+        width, centre, l2 = (number(s) * reach * mp.sqrt(q) for s, q in zip(sigmas, shares, strict=True))
+        exact = {"centre": centre, "l2": l2, "width_high": mp.exp(width), "width_low": -mp.exp(-width)}
+        yield limits.keys() == exact.keys()
+        yield all(is_floor4(number(limits[name]) * (-1) ** (exact[name] < 0), exact[name]) for name in exact)
+
+
+def may_need(t, q, n, n_test, ratio):
+    """Whether P(attacked count < t) <= 1.1 P(clean count < q) + 0.0005 for all shares.
+
+    Both sides fall: intervals are halved until the left side at the lower end is below the right one at the upper.
+    """
+    below = lambda k, n, w, mp: 0 if w >= 1 else 1 if k > n or w <= 0 else beta_below(n - k + 1, k, 1 - w, mp)
+    allowed = lambda w, mp=fp: mp.mpf("1.1") * below(q, n, w, mp) + mp.mpf("0.0005")
+    moved = lambda w, mp, z, eta: mp.ncdf(z(w - eta) - mp.mpf(ratio)) - eta if w > eta else 0
+    missed = lambda w, mp=fp, z=in_doubles: below(t, n_test, moved(w, mp, z, mp.mpf("1e-6")), mp)
+    if t <= 0 or not 0 < q <= n or t > n_test:
+        return t <= 0
+    intervals, least = [(0.0, 1.0)], (2, 0)
+    for low, high in intervals:  # it grows
+        least = min(least, (allowed(high) - missed(high), high))
+        if least[0] < -1e-8 or len(intervals) > 20_000:
+            return False
+        if missed(low) > allowed(high) + 1e-8:
+            intervals += [(low, (low + high) / 2), ((low + high) / 2, high)]
+    return allowed(mpf(least[1]), mp) - missed(mpf(least[1]), mp, quantile) >= -1e-8
+
+
+def prediction_set(doc, claim, raw):
+    """The set follows from counts and quantiles, these from the calibration of this classifier if its file is there."""
+    counts, n_test, sigma = counts_of(doc["estimation"])[:-1], sum(counts_of(doc["estimation"])), doc["params"]["sigma"]
+    images, quantiles, needed = ([integer(x) for x in claim[name]] for name in ("images", "quantiles", "thresholds"))
+    n, level = integer(claim["n"]), (Fraction(claim["beta"]) - Fraction("0.0005")) / Fraction("1.1")
+    ranks = [max(0, math.floor(level * (m + 1)) - integer(claim["poisoned_at_most"])) for m in images]
+    rows, (up_to, single) = [*zip(images, quantiles, needed, ranks, strict=True)], map(claim.get, SINGLE)
+    yield len(rows) == len(counts) and all(0 <= q <= n and (rank or not q) for _, q, _, rank in rows)
+    yield (claim["per_class"] or len({*rows}) == 1) and number(claim["radius"]) >= 0 < level < 1
+    fits = lambda t, q, radius: may_need(t, q, n, n_test, number(radius) / number(sigma))
+    yield all(fits(t, q, claim["radius"]) for q, t in {row[1:3] for row in rows})
+    yield claim["classes"] == [str(k) for k, t in enumerate(needed) if counts[k] >= t] and claim["delta"] == "0.05"
+    yield (single is None) == (up_to is None) and Fraction(up_to or "0") * 100 % 1 == 0
+    yield all(fits(counts[k] + 1, q, up_to) for k, q in enumerate(quantiles) if single not in (None, str(k)))
+    share = min((number(claim["misses_at_most"]) - mpf("0.0005")) / mpf("1.1"), 1 - TIE)
+    yield all(share > 0 and beta_below(at, m + 1 - at, share) >= mpf("0.95") - TIE for m, _, _, at in {*rows} if at)
+    if raw:
+        card, digest = json.loads(raw), sha256(raw).hexdigest()  # the signature of the document covers this digest
+        yield claim["calibration_sha256"] == digest and claim["calibration"] == f"{card['name']}-{digest[:16]}"
+        yield all(card[name] == claim[name] for name in ("n", "per_class", "poisoned_at_most"))
+        yield card["class_names"] == doc["classifier"]["class_names"] and card["sigma"] == sigma
+        yield all(card[name] == doc["noise"][name] for name in ("law", "classifier_sha256"))
+        groups = card["counts"] if card["per_class"] else [[x for y in card["counts"] for x in y]] * len(counts)
+        yield images == [*map(len, groups)]
+        yield quantiles == [sorted(map(integer, x))[at - 1] if at else 0 for x, at in zip(groups, ranks, strict=True)]
+
+
 def noise_space(doc, image):
     """With noise on the rendered image: its radius in the image's units, and eta >= the noise's total variation."""
     claim, on_image, settings = doc["claims"][0], doc["claims"][-1], (routing_of(doc) or {}).get("settings", {})
     if on_image["kind"] == "image_radius/1":
         *resize, rounding, slope = (number(factor) for _, factor in sorted(on_image["factors"].items()))
         yield resize == [1, 1, 1] and on_image["region"] == {name: image[name] for name in SHAPE}
+        least = 2 * mp.sqrt(mp.fprod(integer(image[name]) for name in SHAPE)) / 2**34  # of float64, and raised a little
+        yield least <= rounding <= least * (1 + mpf(10) ** -8)
         yield is_floor4(number(on_image["l2"]), (number(claim["radius"]) - rounding) / slope)
     sigmas = [doc["params"]["sigma"], *settings.get("sigmas", []), settings.get("selector_sigma", "0")]
     s, u = 255 * max(map(number, sigmas)), mpf(2) ** -53
@@ -223,7 +376,7 @@ def noise_space(doc, image):
     yield mp.fprod(integer(image[name]) for name in SHAPE) * (drawn + 2 * u * (2.4 * s + 510)) <= UNIT
 
 
-def checks(doc, raw, published, sets):
+def checks(doc, raw, published, sets, card):
     claim, params, decision, every_part = doc["claims"][0], doc["params"], doc["decision"], doc["classifier"]["parts"]
     _, text, *tuned = (part for part in every_part if part["kind"] not in BESIDES)
     noisy, computing = of_kind(every_part, "noisy_image/1"), "(backbone|card|adapter)_sha256|dtype"
@@ -254,6 +407,11 @@ def checks(doc, raw, published, sets):
     chosen["sigma"] = routing["settings"] if routing else params["sigma"]
     if variants := of_kind(doc["claims"], "variants/1"):
         chosen["variants"] = {"lists": variants["lists"], "n": variants["n"], "radius": variants["asked_radius"]}
+    if parameters := of_kind(doc["claims"], "parameters/1"):
+        chosen["parameter_sigma"] = parameters["sigma"]
+    if of_set := of_kind(doc["claims"], "prediction_set/1"):
+        names_of = {"sha256": "calibration_sha256"} | {name: name for name in ("beta", "calibration", "radius")}
+        chosen["prediction_set"] = {name: of_set[field] for name, field in names_of.items()}
     digests = noise["classifier_sha256"], noise["settings_sha256"]
     right = digests == (digest_of({**parts, "law": noise["law"]}), digest_of(chosen))
     yield "settings", right, "the classifier or the settings in the noise key are others"
@@ -325,20 +483,28 @@ def checks(doc, raw, published, sets):
     if variants:
         right = all(minimum_rule(doc, variants, index if certified else None, share["p_a"], share["p_b"]))
         yield "variants", right, "one is missing or is another, or the claim does not follow by the minimum rule"
+    if parameters:
+        right = all(window_noise(doc, parameters, index if certified else None, share["p_a"], share["p_b"]))
+        yield "parameters", right, "the claim about noise on the window does not follow from its labels"
+    if of_set:
+        yield "prediction_set", all(prediction_set(doc, of_set, card)), "it does not follow from counts or calibration"
+        yield "calibration", bool(card) or None, "no file of the calibration was given"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--key", type=Path)
+    parser.add_argument("--calibration", type=Path)
     options, refused = parser.parse_args(), 0
     raw, published = options.file.read_bytes(), (options.key.read_text() or "nothing") if options.key else ""
+    card = options.calibration.read_bytes() if options.calibration else b""
     try:
         routes = routing_of(doc := json.loads(raw)) or {"outcomes": []}
         if len(raw) > 8 << 20 or len(routes["outcomes"]) > 9:
             raise ValueError("it is longer than any certificate")
         parts = doc["estimation"], routes.get("estimation"), *(route["estimation"] for route in routes["outcomes"])
-        for name, holds, why in checks(doc, raw, published, [(part, *draw(part)) for part in parts if part]):
+        for name, holds, why in checks(doc, raw, published, [(part, *draw(part)) for part in parts if part], card):
             print(f"ok       {name}" if holds else f"{'skipped ' if holds is None else 'REFUSED '} {name}: {why}")
             refused += holds is not None and not holds
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:

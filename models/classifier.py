@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import torch
@@ -16,6 +17,7 @@ from certrad.models.prompts.context import ContextVectors, template_features, te
 from certrad.models.prompts.gate import Gate, SampleGate, mixed_similarities
 from certrad.models.prompts.rejection import Rejection, SampleRejection
 from certrad.models.prompts.zero_shot import adapt, initial_context
+from certrad.models.smoothing.fused_noise import PIXELS, InputForm
 from certrad.models.types import ClassifierSpec, ZeroShotAdaptation
 
 _ONE_TEXT: Final = 1e-6
@@ -73,6 +75,33 @@ class VisionLanguageClassifier:
             pixels: (B, 3, H, W) in the units of [0, 1], noise included and unclipped.
         """
         return self.logits_of_features(self.backbone.encode_image(pixels))
+
+    @property
+    def input_form(self) -> InputForm:
+        """Returns the form of what the image tower takes: normalised, in its dtype and memory format."""
+        of, card = self.backbone, self.backbone.card
+        return InputForm(dtype=of.dtype, channels_last=of.channels_last, mean=card.mean, std=card.std)
+
+    def batch_logits(self, inputs: Tensor, form: InputForm, /) -> Tensor:
+        """Returns logits (B, K) as `logits` does; on CUDA by a graph once some batches of this shape were computed.
+
+        Args:
+            inputs: (B, 3, H, W), pixels or what `input_form` says.
+            form: Their form.
+        """
+        run = self.logits if form == PIXELS else self._logits_of_normalised
+        graphs = self.backbone.graphs
+        return run(inputs) if graphs is None else graphs.compute((self._digest, form), run, inputs)
+
+    def _logits_of_normalised(self, inputs: Tensor) -> Tensor:
+        return self.logits_of_features(self.backbone.encode_normalised(inputs))
+
+    @cached_property
+    def _digest(self) -> str:
+        """The SHA-256 of what the logits depend on behind the encoder."""
+        of_gate = () if self.gate is None else self.gate.tensors
+        found = (text_features_sha256(each) for each in (self.text_features, *of_gate))
+        return hashlib.sha256("".join(found).encode()).hexdigest()
 
     def logits_of_features(self, features: Tensor) -> Tensor:
         """Returns logits (B, K), float32, of image features: one pass of noisy images can serve many prompts.

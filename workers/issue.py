@@ -4,7 +4,7 @@ Nothing is signed that does not verify and is not about the job.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from hashlib import sha256
 from typing import Final, cast
@@ -14,15 +14,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redis import Redis
 from rq.timeouts import BaseTimeoutException
 
+from certrad.models.certificates import set_checks
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.envelopes import dsse, jws
+from certrad.models.certificates.further_claims import stated_results
 from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.statement import Statement
-from certrad.models.certificates.variants import variants_result
 from certrad.models.certificates.verify import Issuer, check_image, verify
 from certrad.models.errors import Rejected
 from certrad.models.types import CertifyRequest
+from certrad.models.types.calibration import InstalledCalibration
 from certrad.models.types.figures import FIGURES
 from certrad.models.types.image import ImageRecord
 from certrad.models.types.tuning import TuningRequest, TuningResult
@@ -31,6 +33,7 @@ from certrad.workers.connection import connect
 from certrad.workers.contract import figures, outputs, uploads
 from certrad.workers.contract.audit import open_trail
 from certrad.workers.contract.audit_events import AuditEvent
+from certrad.workers.contract.calibrations import Calibrations
 from certrad.workers.contract.catalogue import Catalogue
 from certrad.workers.contract.certificate_files import CertificateFile, path
 from certrad.workers.contract.certificate_owners import CertificateOwners
@@ -50,10 +53,10 @@ _log = structlog.get_logger()
 
 _STAMP_SECONDS: Final = 2.0
 _CLAIM: Final = ("outcome", "reason", "class_index", "label", "radius", "p_a_lower", "p_b_upper", "target_reached")
-_ASKED: Final = ("classifier", "sigma", "params", "noise_space", "variants")
+_ASKED: Final = ("classifier", "sigma", "params", "noise_space", "variants", "parameter_sigma", "prediction_set")
 _REPEATED: Final = ("scope", "scope_text", "decision", "samples_used", "radius_in_image_units")
 """The fields of a result that repeat those of its document."""
-_DERIVED: Final = ("window", "noise_space", "variants")
+_DERIVED: Final = ("window", "noise_space", "variants", "parameters", "prediction_set")
 """The fields of a result that its document states elsewhere."""
 
 
@@ -127,7 +130,13 @@ def _event(job_id: str, certificate: str | None, result: JobResult) -> AuditEven
     return AuditEvent(name="certificate_issued", process="intake", job=job_id, certificate=certificate)
 
 
-def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed25519PrivateKey) -> bytes:
+def sign_document(
+    document: bytes,
+    result: JobResult,
+    record: JobRecord,
+    key: Ed25519PrivateKey,
+    calibrations: Callable[[str], InstalledCalibration | None] = lambda _: None,
+) -> bytes:
     """Returns the signed document, byte for byte as it is to be stored.
 
     Every check of `verify` must pass, and document, result and record must agree. This process cannot check the labels
@@ -138,6 +147,7 @@ def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed
         result: The engine's result.
         record: The job.
         key: The signing key.
+        calibrations: Returns the calibration of an id; None where it is not known.
 
     Raises:
         Rejected: `invalid_certificate`, with the first check that fails.
@@ -150,6 +160,7 @@ def sign_document(document: bytes, result: JobResult, record: JobRecord, key: Ed
                 raise ValueError(f"{check.name}: {check.detail}")
         statement = read(parse(content))
         _check_subject(statement, record)
+        set_checks.issued(statement, calibrations)
         _check_result(statement, result)
     except (ValueError, TypeError) as refusal:
         raise Rejected("invalid_certificate", str(refusal)) from refusal
@@ -191,8 +202,7 @@ def _check_result(statement: Statement, result: JobResult) -> None:
     """
     stated = {**asdict(statement.claim), **{name: _plain(getattr(statement, name)) for name in _REPEATED}}
     stated |= {"window": _plain(statement.subject.window), "noise_space": statement.request.noise_space}
-    if (variants := statement.variants) is not None:
-        stated |= {"variants": asdict(variants_result(variants, statement.classifier.class_names))}
+    stated |= stated_results(statement)
     claimed = {name: value for name, value in asdict(result).items() if name in (*_CLAIM, *_REPEATED, *_DERIVED)}
     # A document leaves out what a result states as null.
     if canonical(_without_nulls(claimed)) != canonical(_without_nulls(stated)):
@@ -275,7 +285,7 @@ def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: 
     keys = SigningKeys(settings.signing_dir)
     try:
         key = keys.current()
-        content = sign_document(hand_over.document or b"", hand_over.result, record, key)
+        content = sign_document(hand_over.document or b"", hand_over.result, record, key, Calibrations(redis).get)
         keys.publish(Keyring(redis))
         envelopes = seal(content, key)
         _own(settings, content, record.submission.tenant)

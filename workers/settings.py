@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from certrad.models.types.identity import BLOCK_MAX, THREADS_MAX
 from certrad.models.types.smoothing import BLOCK_CPU, BLOCK_GPU
-from certrad.models.types.variants import VARIANTS_LIMIT
+from certrad.models.types.variant_lists import VARIANTS_LIMIT
 from certrad.workers.contract.settings import SharedSettings
 
 SCANNER_MODELS_MAX: Final = 40
@@ -32,7 +32,7 @@ class WorkerSettings(SharedSettings):
         None,
         ge=1,
         le=BLOCK_MAX,
-        description="samples per batch, which are computed together; 64 on a CPU, 256 on a GPU",
+        description="samples per batch, which are computed together; 64 on a CPU, up to 256 on a GPU",
     )
     commit_size: int | None = Field(
         None,
@@ -86,11 +86,11 @@ class WorkerSettings(SharedSettings):
     )
 
     variants_max: int = Field(
-        64,
+        1024,
         ge=0,
         le=VARIANTS_LIMIT,
         description="renderings of one file that a certificate may cover; each takes a model input in the job store "
-        "while its job runs (0.6 MB at 224 x 224 pixels); 0: none",
+        "while its job runs (at 224 x 224 pixels 0.2 MB of a grey image, 0.6 MB of one in colour); 0: none",
     )
 
     report_language: Literal["en", "de"] = Field("en", description="language of the texts in reports: `en` or `de`")
@@ -135,6 +135,11 @@ class WorkerSettings(SharedSettings):
     def adapters_dir(self) -> Path:
         """Returns the folder of content-addressed adapters of image encoders with their cards."""
         return self.data_dir / "adapters"
+
+    @property
+    def calibrations_dir(self) -> Path:
+        """Returns the folder of content-addressed calibrations of prediction sets."""
+        return self.data_dir / "calibrations"
 
     @property
     def cards_dir(self) -> Path:

@@ -27,6 +27,7 @@ AUDITED: Final[Mapping[str, EventName]] = {
     "verify": "certificate_verified",
     "delete_job": "job_cancelled",
     "get_job_example": "output_read",
+    "get_job_renderings": "output_read",
     "record_assessment": "assessment_recorded",
     "change_adapter": "adapter_changed",
     "change_prompt": "prompt_changed",
@@ -43,6 +44,8 @@ NOT_AUDITED: Final = frozenset(
         "list_backbones",
         "list_adapters",
         "get_adapter",
+        "list_calibrations",
+        "get_calibration",
         "list_prompts",
         "get_prompt",
         "list_jobs",  # jobs, their results and the lists of them hold no patient data, and clients poll them

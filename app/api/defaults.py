@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from certrad.app.api.problems import InvalidRequest
+from certrad.app.api.requested_parameters import requested_parameters
+from certrad.app.api.requested_set import requested_set
 from certrad.app.api.requested_variants import requested_variants
 from certrad.app.api.schemas.certify import CertifyForm
 from certrad.app.settings import ApiSettings
@@ -51,7 +53,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
 
     Raises:
         Rejected: unknown_task, unknown_backbone, unknown_prompt, prompt_mismatch, adapter_not_found, adapter_mismatch,
-            unknown_window, sigma_not_tuned, invalid_request.
+            unknown_window, sigma_not_tuned, calibration_not_found, calibration_mismatch, invalid_request.
     """
     if form.backbone is not None and form.backbone not in (backbones := catalogue.backbones()):
         raise _unknown("backbone", backbones)
@@ -94,12 +96,13 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
         window=_window(form.window, presets),
         noise_space=form.noise_space,
         variants=requested_variants(form, adaptation, presets, params, len(choice.answers(labels.class_names))),
+        parameter_sigma=requested_parameters(form, adaptation),
     )
     _check_enough_samples(request)
     if extra is not None:
         for sigma in request.sigma.sigmas:
             extra.require(sigma)
-    return request
+    return replace(request, prediction_set=requested_set(form, request, catalogue.calibrations))
 
 
 def _check_enough_samples(request: CertifyRequest) -> None:

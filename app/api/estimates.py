@@ -22,6 +22,7 @@ _MOST_RETRY_SECONDS: Final = 3_600
 
 NO_ENGINE: Final = "no engine is running"
 NOT_MEASURED: Final = "no engine has measured yet how long this job, or one before it, takes"
+AT_LEAST: Final = "it takes at least so long: the windows to try are counted when the image is decoded"
 TUNING: Final = "nobody knows how long a tuning takes"
 
 
@@ -32,7 +33,7 @@ class ExpectedTimes:
     Attributes:
         wait: Seconds until an engine has it; None if unknown.
         run: Seconds of work that are left then; None if unknown.
-        reason: Why one of them is unknown.
+        reason: Why one of them is unknown, or only a lower bound.
     """
 
     wait: float | None
@@ -86,8 +87,9 @@ class Estimates:
             return ExpectedTimes(wait=0.0, run=state.speeds.stage("finish"))
         if wait is None:  # it came after the queues were read
             wait = state.wait_of_new(record.submission.tenant, urgent=request.urgent)
-        left = request.samples_max - cast("SamplesDone", record.progress).samples_done
-        return _expected(state, wait, state.run(request, left, job_id=record.id))
+        progress = cast("SamplesDone", record.progress)
+        run = state.run(request, progress.samples_total - progress.samples_done, job_id=record.id)
+        return _expected(state, wait, run, at_least=record.image is None and _is_open(request))
 
     def of_new(self, request: CertifyRequest, submission: Submission) -> ExpectedTimes:
         """Returns what a job could expect if it came now.
@@ -98,7 +100,7 @@ class Estimates:
         """
         state = self._current()
         wait = state.wait_of_new(submission.tenant, urgent=request.urgent)
-        return _expected(state, wait, state.run(request, request.samples_max))
+        return _expected(state, wait, state.run(request, request.samples_max), at_least=_is_open(request))
 
     def require_within(self, deadline: float, request: CertifyRequest, submission: Submission) -> None:
         """Refuses a deadline that the estimate does not meet; without an estimate it is accepted.
@@ -147,7 +149,11 @@ class Estimates:
             self._reading.release()
 
 
-def _expected(state: QueueState, wait: float | None, run: float | None) -> ExpectedTimes:
+def _is_open(request: CertifyRequest) -> bool:
+    return request.variants is not None and request.variants.is_open
+
+
+def _expected(state: QueueState, wait: float | None, run: float | None, *, at_least: bool) -> ExpectedTimes:
     if wait is not None and run is not None:
-        return ExpectedTimes(wait=wait, run=run)
+        return ExpectedTimes(wait=wait, run=run, reason=AT_LEAST if at_least else None)
     return ExpectedTimes(wait=wait, run=run, reason=NOT_MEASURED if state.devices else NO_ENGINE)

@@ -10,10 +10,16 @@ from certrad.models.types.result import AbstainedResult, CertifiedResult
 from certrad.workers.contract import figures
 from certrad.workers.contract.job import JobRecord
 
-_WITHOUT: Final[dict[Figure, str]] = {"example": "job_has_no_example", "curve": "job_has_no_curve"}
+_WITHOUT: Final[dict[Figure, str]] = {
+    "example": "job_has_no_example",
+    "curve": "job_has_no_curve",
+    "renderings": "job_has_no_renderings",
+}
 _LEFT_OUT: Final[dict[Figure, str]] = {
     "example": "the engine left the example out; the certificate does not need it",
     "curve": "the selection samples chose no class, so that there is no probability to bound",
+    "renderings": "no other rendering was sampled, or the engine left their images out; the certificate names each of "
+    "them by its digest",
 }
 
 
@@ -29,7 +35,7 @@ def read_figure(jobs: Jobs, outputs_dir: Path, job_id: str, tenant: str, figure:
 
     Raises:
         Rejected: job_not_found, job_unreadable, job_not_finished, job_has_no_example, job_has_no_curve,
-            output_expired.
+            job_has_no_renderings, output_expired.
     """
     record = jobs.read(job_id, tenant)
     if not record.ended:
@@ -50,4 +56,6 @@ def _why_without(record: JobRecord, figure: Figure) -> str | None:
         return "an abstention has no radius that an example could show"
     if figure == "curve" and record.result.routing is not None:
         return "with `sigma=auto` the radius rests on several runs of samples, and not on one number of them"
+    if figure == "renderings" and record.result.variants is None:
+        return "the request named no `variants`"
     return None

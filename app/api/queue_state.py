@@ -31,7 +31,7 @@ _IN_ENGINE: Final[frozenset[Phase]] = frozenset(
     {"loading", "adapting", "selecting", "estimating", "attacking", "tuning", "evaluating"}
 )
 _BEFORE_ENGINE: Final[frozenset[Phase]] = frozenset({"queued", "decoding", "waiting"})
-_FIELDS: Final = ("phase", "request", "samples_done", "tenant")
+_FIELDS: Final = ("phase", "request", "samples_done", "samples_total", "tenant")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ class QueueState:
             return alone  # with a target radius nobody knows how long there is something to share
         runs = request.sigma.estimation_runs
         sizes = self._batch_sizes_of_kinds(device, request.classifier.backbone)
-        left = min(samples, runs * request.params.n)
+        left = min(samples, request.estimation_samples)
         shared = [
             shared_seconds(
                 estimation,
@@ -212,7 +212,7 @@ class QueueReader:
                 pipe.hmget(record_key(job_id), *_FIELDS)
             stored = cast("list[list[bytes | None]]", pipe.execute())
         facts: dict[str, _Facts] = {}
-        for job_id, (phase, written, samples_done, tenant) in zip(job_ids, stored, strict=True):
+        for job_id, (phase, written, samples_done, total, tenant) in zip(job_ids, stored, strict=True):
             if phase is None or written is None:
                 continue
             try:
@@ -221,7 +221,8 @@ class QueueReader:
                 continue
             seconds: float | None = self._slice
             if isinstance(request, CertifyRequest):
-                seconds = speeds.certification(request, request.samples_max - int(samples_done or 0), devices)
+                left = int(total or request.samples_max) - int(samples_done or 0)
+                seconds = speeds.certification(request, left, devices)
             facts[job_id] = _Facts(
                 phase=cast("Phase", phase.decode()),
                 request=request,

@@ -30,6 +30,11 @@ REMEDIES: Final[dict[str, Remedy]] = {
         status=422,
         what_to_do="certify it under a prompt that was not tuned on it, such as `template`, and without the adapter",
     ),
+    "calibration_not_found": Remedy(status=422, what_to_do="use an id of GET /calibrations"),
+    "calibration_mismatch": Remedy(
+        status=422, what_to_do="send what GET /calibrations says of it, or leave these fields and `prediction_set` out"
+    ),
+    "image_was_calibrated_on": Remedy(status=422, what_to_do="leave `prediction_set` out for this image"),
     "unknown_window": Remedy(
         status=422, what_to_do="use a preset of GET /tasks, or `file`, `CENTRE,WIDTH`, `percentile`"
     ),
@@ -87,6 +92,7 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "job_has_no_input": Remedy(status=409, what_to_do="poll the job until its phase is `waiting` or later"),
     "job_has_no_example": Remedy(status=409, what_to_do="show the radius without an example"),
     "job_has_no_curve": Remedy(status=409, what_to_do="show the certificate without a curve"),
+    "job_has_no_renderings": Remedy(status=409, what_to_do="show the rows of `variants` without images"),
     "not_acceptable": Remedy(status=406, what_to_do="accept a media type that the interface names, or `*/*`"),
     "no_structured_report": Remedy(
         status=409, what_to_do="send the image as a DICOM file with its study, series and instance identifiers"
@@ -112,6 +118,9 @@ REMEDIES: Final[dict[str, Remedy]] = {
     "frame_required": Remedy(status=422, what_to_do="name the frame, from 1"),
     "frame_out_of_range": Remedy(status=422, what_to_do="name an existing frame"),
     "variant_unavailable": Remedy(status=422, what_to_do="leave the variants out that this file cannot have"),
+    "parameters_unavailable": Remedy(
+        status=422, what_to_do="send `window`, a grey image or a smaller `region`, or leave `parameter_sigma` out"
+    ),
     "too_many_variants": Remedy(status=422, what_to_do="ask for fewer, or have the operator raise the limit"),
     "region_out_of_range": Remedy(status=422, what_to_do="name a region inside the image"),
     # -- the images of a tuning -------------------------------------------------------------------------------------

@@ -1,19 +1,15 @@
 """Fills in what a request says about variants."""
 
-from typing import Final
-
 from certrad.app.api.problems import InvalidRequest
 from certrad.app.api.schemas.certify import CertifyForm
-from certrad.app.api.schemas.variants import read_list
 from certrad.models.errors import Rejected
 from certrad.models.types import SamplingParams, ZeroShotAdaptation
 from certrad.models.types.request import Adaptation
 from certrad.models.types.sample_size import fewest_samples
 from certrad.models.types.smoothing import N_MAX, TARGET_DECIMALS
-from certrad.models.types.variants import VariantsRequest
+from certrad.models.types.variants import VARIANT_RADIUS_MAX, VariantsRequest
 from certrad.models.types.window import WindowPreset
-
-_RADIUS_MAX: Final = 3.0  # in sigma; some 5,000 samples of each variant show it at alpha 0.001
+from certrad.workers.contract.variant_fields import read_list
 
 
 def requested_variants(
@@ -42,8 +38,8 @@ def requested_variants(
             raise InvalidRequest(dict.fromkeys(stray, "is allowed only with `variants`"))
         return None
     sigma, radius = _fixed_sigma(form, adaptation), form.variant_radius or 0.0
-    if radius > _RADIUS_MAX * sigma or round(radius, TARGET_DECIMALS) != radius:
-        most = f"{_RADIUS_MAX:g} sigma, {_RADIUS_MAX * sigma:g}"
+    if radius > VARIANT_RADIUS_MAX * sigma or round(radius, TARGET_DECIMALS) != radius:
+        most = f"{VARIANT_RADIUS_MAX:g} sigma, {VARIANT_RADIUS_MAX * sigma:g}"
         raise InvalidRequest({"variant_radius": f"must be at most {most}, with at most {TARGET_DECIMALS} decimals"})
     needed = fewest_samples(params, n_classes, sigma, radius)
     n = needed if form.variant_n is None else form.variant_n

@@ -39,6 +39,7 @@ NEEDED: Final[Mapping[str, frozenset[Scope]]] = {
     "get_job_input": _READ,
     "get_job_example": _READ,
     "get_job_curve": _READ,
+    "get_job_renderings": _READ,
     "drift": _READ,
     "get_job_certificate": _READ,
     "get_job_secondary_capture": _READ,
@@ -51,6 +52,8 @@ NEEDED: Final[Mapping[str, frozenset[Scope]]] = {
     "list_adapters": _ANY,
     "get_adapter": _ANY,
     "change_adapter": _ADMIN,
+    "list_calibrations": _ANY,
+    "get_calibration": _READ,
     "list_prompts": _ANY,
     "get_prompt": _ANY,
     "change_prompt": _TUNE | _ADMIN,  # `app.api.routes.catalogue` looks at whose prompt it is

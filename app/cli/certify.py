@@ -14,8 +14,10 @@ from certrad.app.cli.saved_results import save
 from certrad.app.cli.service import add_json, add_local, add_url, with_private_service, with_service
 from certrad.app.cli.study import add_study, certify_study
 from certrad.models.types import Bound, Region, SmoothingParams
+from certrad.models.types.calibration import BETA_RANGE, SET_RATIO_MAX
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_MAX
+from certrad.models.types.variants import VARIANT_RADIUS_MAX
 from certrad.models.types.window import read_window
 from certrad.workers.contract.arguments import Parser
 from certrad.workers.contract.exit_codes import BAD_USAGE, fail
@@ -47,6 +49,10 @@ FIELDS: Final = (
     "variants",
     "variant_radius",
     "variant_n",
+    "parameter_sigma",
+    "prediction_set",
+    "beta",
+    "prediction_radius",
     "priority",
     "deadline",
     "reference",
@@ -60,9 +66,8 @@ def add_arguments(parser: Parser) -> None:
     sources = existing("file", "folder", metavar="FILE|DIR")
     words = "PNG, JPEG, TIFF or DICOM files; folders stand for every file in them"
     parser.argument("paths", sources, words, many=True, optional=True)
-    parser.option(
-        "--in", existing("folder", metavar="DIR"), "folder of images, instead of `FILE|DIR`; other files are skipped"
-    )
+    words = "folder of images, instead of `FILE|DIR`; other files are skipped"
+    parser.option("--in", existing("folder", metavar="DIR"), words)
     parser.option("--out", path("DIR"), "folder to write a file of each kind of output to, named after its image")
     parser.option("--write", _kinds(), "kinds of output to write, with `--out`", without=",".join(DEFAULT_KINDS))
     add_study(parser, excludes=("paths", "in", "out", "save", *FIELDS))
@@ -78,17 +83,33 @@ def add_arguments(parser: Parser) -> None:
     space = "image whose pixels get noise and have the radius; image is the rendered one, before the resize"
     parser.option("--noise-space", choice(*get_args(NoiseSpace)), space, without=DEFAULT_NOISE_SPACE)
     parser.option("--variants", text("JSON"), "list of other renderings that are to have the class too, as JSON")
-    most = 3 * SIGMA_RANGE[1]
-    parser.option("--variant-radius", number(0, most), "radius asked for at each variant", without="0: the class only")
+    words = "L2 radius asked for at each variant, at most 3 sigma"
+    most = VARIANT_RADIUS_MAX * SIGMA_RANGE[1]
+    parser.option("--variant-radius", number(0, most), words, without="0: the class only")
     parser.option("--variant-n", integer(N0_MIN, N_MAX), "samples of each variant", without="as few as can show it")
-    priority = choice("normal", "urgent")
-    parser.option("--priority", priority, "priority; urgent goes before every normal job", without="normal")
+    words = "standard deviations of noise on the window: window_centre, ln_window_width"
+    parser.option("--parameter-sigma", text("JSON"), words)
+    _add_prediction_set(parser)
+    words = "priority; urgent goes before every normal job"
+    parser.option("--priority", choice("normal", "urgent"), words, without="normal")
     parser.option(
         "--deadline", number(1, 604_800), "seconds after which nobody needs the result of an image", without="none"
     )
     parser.option("--reference", text("TEXT"), "note of your own, kept in the job and nowhere else")
     parser.option("--callback", text("URL"), "address that the service calls when the job has ended")
     parser.check(_rules)
+
+
+def _add_prediction_set(parser: Parser) -> None:
+    words = "calibration, of GET /calibrations: list the classes that miss the correct one at most as often as --beta"
+    parser.option("--prediction-set", text("ID"), words, without="none")
+    parser.option(
+        "--beta", number(*BETA_RANGE), "share of images whose list may miss the class", without="the calibration's"
+    )
+    most = SET_RATIO_MAX * SIGMA_RANGE[1]
+    parser.option(
+        "--prediction-radius", number(0, most), "L2 norm of the changes that the list allows for, at most 4 sigma"
+    )
 
 
 def _add_classifier(parser: Parser) -> None:

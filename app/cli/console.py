@@ -169,7 +169,7 @@ def print_results(console: Console, rows: Sequence[Row]) -> None:
     for row in rows:
         if row.job.result and (words := image_units(row.job.result)):
             console.print(f"{row.image} ({row.job.result['scope']}): {words}", soft_wrap=True)
-    for words in filter(None, map(_variants, rows)):
+    for words in filter(None, (say(row) for row in rows for say in (_variants, _parameters, _prediction_set))):
         console.print(words, soft_wrap=True)
     if any(row.differs for row in rows):
         console.print(f"{DIFFERS}: the certified class is not what the image is", soft_wrap=True)
@@ -184,6 +184,21 @@ def _variants(row: Row) -> str | None:
     """Returns what other renderings of the file show, if they were asked for."""
     variants = (row.job.result or {}).get("variants")
     return f"{row.image}: other renderings: {_HELD[variants['held']]}. {variants['text']}" if variants else None
+
+
+def _parameters(row: Row) -> str | None:
+    """Returns what noise on the window shows, if it was asked for."""
+    parameters = (row.job.result or {}).get("parameters")
+    return f"{row.image}: noise on the window: {parameters['text']}" if parameters else None
+
+
+def _prediction_set(row: Row) -> str | None:
+    """Returns the prediction set, if one was asked for."""
+    found = (row.job.result or {}).get("prediction_set")
+    if not found:
+        return None
+    names = ", ".join(found["labels"]) or "none: the image is unlike the calibration images"
+    return f"{row.image}: prediction set: {names}. {found['text']}"
 
 
 def _warnings(rows: Sequence[Row]) -> list[str]:

@@ -41,6 +41,7 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
         "prompts import",
         "prompts words",
         "adapt-encoder",
+        "calibrate-sets",
         "adapters withdraw",
         "adapters restore",
     ),

@@ -2,8 +2,8 @@
 
     python -m certrad.bench page-pictures --out docs/images
 
-Starts a private service, certifies a phantom of ellipses, and takes the certificate, the live run and an abstention in
-Debian's Chromium. The phantom is drawn here: no patient and no data set is in it.
+Starts a private service, certifies a phantom of ellipses, and takes the certificate, the live run, an abstention and a
+box of windows in Debian's Chromium. The phantom is drawn here: no patient and no data set is in it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ _WAIT_MS: Final = 240_000
 _SHARE_OF_LIVE_RUN: Final = 0.3
 _PAUSE_MS: Final = 200
 _COLOURS: Final = 128  # of a picture: text and flat areas need few
+_BOX: Final = '[{"kind": "window_box", "centre": 70, "width": 1.02}]'
+"""Wide enough for windows in which the class of the phantom is not shown."""
 _SKULL, _VENTRICLE, _SCALP = 1.0, 0.15, 0.3
 
 
@@ -46,6 +48,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     with tempfile.TemporaryDirectory(prefix="cr-") as folder, private_stack(Path(folder)) as url:
         certified = _certify(url, phantom(brain=0.5, thickness=0.1, width=0.7, height=0.85), n=arguments.n, wait=True)
+        boxed = _certify(
+            url, phantom(brain=0.5, thickness=0.1, width=0.7, height=0.85), n=1000, wait=True, variants=_BOX
+        )
         abstained = _certify(url, phantom(brain=0.31, thickness=0.08, width=0.62, height=0.78), n=1000, wait=True)
         running = _certify(url, phantom(brain=0.45, thickness=0.1, width=0.7, height=0.85), n=2 * arguments.n)
         with sync_playwright() as playwright:
@@ -61,6 +66,11 @@ def run(arguments: argparse.Namespace) -> None:
             _save(page, arguments.out / "page-certificate.png", 1560)
             _visit(page, url, abstained)
             _save(page, arguments.out / "page-abstention.png", 1060)
+            _visit(page, url, boxed)
+            card = page.get_by_role("region", name="Other renderings of this file")
+            card.locator(".viewer-panels img").nth(1).wait_for()
+            page.locator(".topbar").evaluate("each => each.remove()")  # it would lie over the card
+            _write(card.screenshot(), arguments.out / "page-renderings.png")
             browser.close()
 
 
@@ -93,11 +103,11 @@ def phantom(*, brain: float, thickness: float, width: float, height: float) -> N
     return (255 * pixels.clip(0, 1)).astype(np.uint8)
 
 
-def _certify(url: str, pixels: NDArray[np.uint8], *, n: int, wait: bool = False) -> str:
+def _certify(url: str, pixels: NDArray[np.uint8], *, n: int, wait: bool = False, **fields: str) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "png")
     with httpx.Client(base_url=url, timeout=60) as client:
-        job = client.post("/certify", content=buffer.getvalue(), params={"n": n}).raise_for_status().json()
+        job = client.post("/certify", content=buffer.getvalue(), params={"n": n, **fields}).raise_for_status().json()
         if wait:  # the stream of events ends with the job
             client.get(job["links"]["events"], timeout=None)
     return str(job["id"])
@@ -113,5 +123,9 @@ def _save(page: Page, target: Path, height: int) -> None:
     """Writes the upper part of the page with few colours, which a picture of text does not need."""
     page.set_viewport_size({"width": _WIDTH, "height": height})
     page.wait_for_timeout(500)  # until the chart has its new width
-    picture = Image.open(io.BytesIO(page.screenshot()))
+    _write(page.screenshot(), target)
+
+
+def _write(content: bytes, target: Path) -> None:
+    picture = Image.open(io.BytesIO(content))
     picture.convert("RGB").quantize(_COLOURS).save(target, "png", optimize=True)

@@ -13,7 +13,8 @@ import json
 import math
 import statistics
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,8 +27,10 @@ from tqdm import tqdm
 
 from certrad.bench.common import plain_loop
 from certrad.bench.common.architectures import load_clip, random_clip
+from certrad.bench.common.cost_notes import notes
 from certrad.bench.common.machine import Machine, this_machine, timed
 from certrad.bench.common.options import add_threads, use_threads
+from certrad.bench.common.sampling_profile import Share, as_table, profiled
 from certrad.models.backbones.base import Backbone
 from certrad.models.backbones.device import chosen_device
 from certrad.models.backbones.towers import clip_towers
@@ -62,20 +65,26 @@ DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """Seconds of (a), (b) and (c), the latter two scaled to n0 + n samples, measured side by side."""
+    """Seconds of (a), (b) and (c), the latter two scaled to n0 + n samples, measured side by side.
+
+    processor_ratio: processor time of (a) by that of (b), of all threads: what (a) adds, hidden beside (b) or not.
+    """
 
     certificate: float
     bare: float
     plain: float
+    processor_ratio: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertifyCost:
     """The figures of one run: medians over its rounds, and everything they depend on.
 
-    overhead_ratio: median of certificate / bare. speedup_vs_plain_loop: median of plain / certificate.
+    overhead_ratio: median of certificate / bare. processor_ratio: the same of processor time.
+    speedup_vs_plain_loop: median of plain / certificate.
     bare_samples, plain_samples: what (b) and (c) were measured on in each round, then scaled to n0 + n.
     bare_ms_per_sample: the calibration, for each batch size that was tried.
+    profile: where the threads of one more certificate were; empty without `--profile`.
     """
 
     backbone: str
@@ -96,7 +105,9 @@ class CertifyCost:
     bare_seconds: float
     plain_seconds: float
     overhead_ratio: float
+    processor_ratio: float
     speedup_vs_plain_loop: float
+    profile: tuple[Share, ...]
     notes: tuple[str, ...]
     machine: Machine
 
@@ -151,6 +162,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bare-batch-sizes", type=int, nargs="+", help="among which (b) chooses the fastest")
     parser.add_argument("--baseline-samples", type=int, help="of (b) and (c) in a round, then scaled; default n0 + n")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--profile", action="store_true", help="look where the threads of one more certificate are")
     add_threads(parser)
     parser.add_argument("--json", action="store_true")
 
@@ -198,7 +210,9 @@ def measure(arguments: argparse.Namespace) -> CertifyCost:
         bare_seconds=statistics.median(r.bare for r in rounds),
         plain_seconds=statistics.median(r.plain for r in rounds),
         overhead_ratio=statistics.median(r.certificate / r.bare for r in rounds),
+        processor_ratio=statistics.median(r.processor_ratio for r in rounds),
         speedup_vs_plain_loop=statistics.median(r.plain / r.certificate for r in rounds),
+        profile=profiled(work.certificate) if arguments.profile else (),
         notes=tuple(notes(arguments, machine, total, 2 * bare_half, 2 * plain_half)),
         machine=machine,
     )
@@ -245,30 +259,23 @@ def calibrate(work: Workload, batch_sizes: Sequence[int]) -> dict[int, float]:
 def time_round(work: Workload, bare_half: int, bare_batch_size: int, plain_half: int) -> Round:
     """Times half of (b), half of (c), all of (a), half of (c), half of (b)."""
     device, total = work.backbone.device, work.params.n0 + work.params.n
+    processor: list[float] = []
+
+    def seconds_of(action: Callable[[], None]) -> float:
+        began = time.process_time()
+        seconds = timed(action, device)
+        processor.append(time.process_time() - began)
+        return seconds
+
     bare = partial(work.bare_passes, bare_half, bare_batch_size)
     plain = partial(work.plain_passes, plain_half)
-    seconds = [timed(action, device) for action in (bare, plain, work.certificate, plain, bare)]
+    seconds = [seconds_of(action) for action in (bare, plain, work.certificate, plain, bare)]
     return Round(
         certificate=seconds[2],
         bare=(seconds[0] + seconds[4]) / (2 * bare_half) * total,
         plain=(seconds[1] + seconds[3]) / (2 * plain_half) * total,
+        processor_ratio=processor[2] / ((processor[0] + processor[4]) / (2 * bare_half) * total),
     )
-
-
-def notes(arguments: argparse.Namespace, machine: Machine, total: int, bare: int, plain: int) -> list[str]:
-    """Returns the remarks that a reader of the figures must not miss."""
-    found = []
-    if arguments.random_weights:
-        found.append("random weights of the true architecture: the times are real, the answers are not")
-    if bare != total:
-        found.append(f"bare encoder passes measured on {bare} samples and scaled to {total}")
-    if plain != total:
-        found.append(f"plain loop measured on {plain} samples and scaled to {total}")
-    if arguments.n < SmoothingParams().n:
-        found.append(f"n = {arguments.n}, not the default {SmoothingParams().n}")
-    if not machine.has_bf16:
-        found.append("this processor has no bfloat16 instructions")
-    return found
 
 
 def as_text(cost: CertifyCost) -> str:
@@ -280,9 +287,10 @@ def as_text(cost: CertifyCost) -> str:
         f"  (b) bare encoder     {cost.bare_seconds:9.2f} s   batch size {cost.bare_batch_size}",
         f"  (c) plain loop       {cost.plain_seconds:9.2f} s   batch size {cost.plain_batch_size}, {cost.plain_dtype}",
         f"  overhead_ratio        {cost.overhead_ratio:8.3f}     (a) / (b)",
+        f"  in processor time     {cost.processor_ratio:8.3f}     of all threads",
         f"  speedup_vs_plain_loop {cost.speedup_vs_plain_loop:8.3f}     (c) / (a)",
         f"  medians of {len(cost.rounds)} rounds; bare ms per sample by batch size: {tried}",
         f"  {cost.machine}",
         *(f"  note: {note}" for note in cost.notes),
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *([as_table(cost.profile)] if cost.profile else [])])

@@ -11,7 +11,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -21,42 +21,28 @@ from torch.profiler import profile, supported_activities
 
 from certrad.bench.common.architectures import random_clip
 from certrad.bench.common.machine import Machine, this_machine, timed
+from certrad.bench.common.noise_paths import NOISE, SIGMA, CountedPath, count_paths
 from certrad.bench.common.options import add_dtype
-from certrad.bench.common.traffic import count_traffic
 from certrad.models.backbones.base import Backbone
 from certrad.models.backbones.device import chosen_device, chosen_dtype, dtype_name
+from certrad.models.backbones.graphs import Graphs
 from certrad.models.backbones.towers import clip_towers
+from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.prompts.context import template_features
 from certrad.models.selftest.fused import choose_noise_kernel
 from certrad.models.shipped import shipped_backbones
-from certrad.models.smoothing.device_noise import CudaStreams, DeviceNoise, drawn_beside
-from certrad.models.smoothing.fused_noise import PIXELS, FusedNoise, InputForm, record_comparison, traffic
-from certrad.models.smoothing.noise import Noise, Stream
+from certrad.models.smoothing.device_noise import CudaStreams, drawn_beside
+from certrad.models.smoothing.fused_noise import FusedNoise, InputForm, record_comparison
+from certrad.models.smoothing.noise import Stream
 from certrad.models.smoothing.sampling import NoisySampler
 from certrad.models.types import BackboneCard
 
-SIGMA: Final = 0.25
-_NOISE: Final = Noise(bytes(32), "philox-boxmuller-f64")
+CLASS_NAMES: Final = ("lymphocytes", "mucus", "debris")
+TEMPLATE: Final = "An image of {}."
 _COPIED: Final = 1 << 30  # bytes
 NOT_RUN: Final = "not run: no CUDA device"
 
 Batches = Callable[[Iterable[int]], Iterable[tuple[int, torch.Tensor]]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CountedPath:
-    """What one way to draw the noise launches and moves for one sample, the normalisation included.
-
-    Attributes:
-        path: The way.
-        kernels_per_sample: Kernels, of which one serves a whole batch.
-        bytes_per_sample: Bytes read and written.
-        noise_bytes_per_sample: Those of the noise alone, which is what is drawn without the encoder.
-    """
-
-    path: str
-    kernels_per_sample: float
-    bytes_per_sample: float
-    noise_bytes_per_sample: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +72,14 @@ class Measurement:
 
     Attributes:
         kernel: What the comparison of the fused kernel with the eager law found.
+        graph: Whether the CUDA graph of encoder and head is used, or why not.
         encoder_samples_per_second: Of the bare encoder, on one batch of normalised inputs again and again.
         copy_bytes_per_second: Bytes read and written by a copy of 1 GiB.
         paths: One for each way to draw the noise.
     """
 
     kernel: str
+    graph: str
     encoder_samples_per_second: float
     copy_bytes_per_second: float
     paths: tuple[MeasuredPath, ...]
@@ -139,38 +127,6 @@ def report(arguments: argparse.Namespace, machine: Machine) -> GpuReport:
         counted=counted,
         measured=_measure(card, device, form, arguments, counted) if device.type == "cuda" else NOT_RUN,
         machine=machine,
-    )
-
-
-def count_paths(shape: tuple[int, int, int], batch_size: int, form: InputForm) -> tuple[CountedPath, ...]:
-    """Returns the traffic of every way to draw the noise, up to what the encoder takes, without any computation.
-
-    Args:
-        shape: (C, H, W) of the image.
-        batch_size: Samples of a batch.
-        form: The form of the encoder's inputs.
-    """
-    meta = torch.device("meta")
-    image = torch.empty(shape, dtype=torch.float64, device=meta)
-    eager = DeviceNoise(noise=_NOISE, image=image, sigma=SIGMA, fused=None)
-    pixels = torch.empty((batch_size, *shape), device=meta)
-    mean, std = (torch.empty((1, shape[0], 1, 1), device=meta) for _ in range(2))
-    noise = count_traffic(lambda: eager.pixels(Stream.ESTIMATE, range(batch_size)))
-    normalisation = count_traffic(lambda: ((pixels - mean) / std).to(form.dtype))
-
-    def path(name: str, kernels: float, drawn: float, beside: float) -> CountedPath:
-        return CountedPath(
-            path=name,
-            kernels_per_sample=kernels / batch_size,
-            bytes_per_sample=(drawn + beside) / batch_size,
-            noise_bytes_per_sample=drawn / batch_size,
-        )
-
-    fused, with_form = (batch_size * traffic(shape, each) for each in (PIXELS, form))
-    return (
-        path("torch operations", noise.kernels + normalisation.kernels, noise.bytes, normalisation.bytes),
-        path("fused kernel", 1 + normalisation.kernels, fused, normalisation.bytes),
-        path("fused kernel, normalised inputs", 1, with_form, 0),
     )
 
 
@@ -225,13 +181,21 @@ def _measure(
     arguments: argparse.Namespace,
     counted: tuple[CountedPath, ...],
 ) -> Measurement:
-    backbone = Backbone(clip_towers(random_clip(card)), card, sha256="", device=device, dtype=form.dtype)
+    backbone = Backbone(
+        clip_towers(random_clip(card)),
+        card,
+        sha256="",
+        device=device,
+        dtype=form.dtype,
+        channels_last=form.channels_last,
+    )
+    classifier = VisionLanguageClassifier(backbone, template_features(backbone, CLASS_NAMES, TEMPLATE))
     image = np.random.default_rng(0).random((3, card.image_size, card.image_size))
-    sampler = NoisySampler(image=image, sigma=SIGMA, noise=_NOISE, batch_size=arguments.batch_size, device=device)
+    sampler = NoisySampler(image=image, sigma=SIGMA, noise=NOISE, batch_size=arguments.batch_size, device=device)
     starts = range(0, arguments.batches * arguments.batch_size, arguments.batch_size)
     kernel = choose_noise_kernel(device)
     encoder_rate, bandwidth = _encoder_rate(backbone, starts, form), _copy_bandwidth(device)
-    normalised = FusedNoise(key=_NOISE.key, image=torch.from_numpy(image).to(device), sigma=SIGMA, form=form)
+    normalised = FusedNoise(key=NOISE.key, image=torch.from_numpy(image).to(device), sigma=SIGMA, form=form)
 
     def by_sampler(exact: bool) -> Batches:
         def batches(starts: Iterable[int]) -> Iterable[tuple[int, torch.Tensor]]:
@@ -251,17 +215,34 @@ def _measure(
         (by_sampler(False), backbone.encode_image),
         (by_sampler(True), backbone.encode_image),
         (by_kernel, backbone.encode_normalised),
+        (by_kernel, lambda inputs: classifier.batch_logits(inputs, form)),
     )
+    as_served = replace(counted[-1], path=f"{counted[-1].path}, encoder and head in a CUDA graph")
     usable = ways if kernel.startswith("noise by the fused kernel") else ways[:1]
     paths = [
         measure_path(
             of_path, batches, encode, starts=starts, device=device, encoder_rate=encoder_rate, bandwidth=bandwidth
         )
-        for of_path, (batches, encode) in zip(counted, usable, strict=False)
+        for of_path, (batches, encode) in zip((*counted, as_served), usable, strict=False)
     ]
     return Measurement(
-        kernel=kernel, encoder_samples_per_second=encoder_rate, copy_bytes_per_second=bandwidth, paths=tuple(paths)
+        kernel=kernel,
+        graph=graph_state(backbone.graphs),
+        encoder_samples_per_second=encoder_rate,
+        copy_bytes_per_second=bandwidth,
+        paths=tuple(paths),
     )
+
+
+def graph_state(graphs: Graphs | None) -> str:
+    """Returns whether a CUDA graph is used, or why not.
+
+    Args:
+        graphs: Those of a backbone; None on a CPU.
+    """
+    if graphs is None:
+        return "no CUDA device"
+    return "used, with the bits of single launches" if graphs.refused is None else f"not used: {graphs.refused}"
 
 
 def _encoder_rate(backbone: Backbone, starts: range, form: InputForm) -> float:

@@ -126,6 +126,8 @@ def certify_options(settings: Mapping[str, Any]) -> list[str]:
         SettingsError: A value is no text, number or truth value, or cannot be part of a command.
     """
     given = {name: settings[name] for name in (*FIELDS, "url") if settings.get(name) is not None}
+    if isinstance(variants := given.get("variants"), list):
+        given["variants"] = json.dumps(variants)
     for name, value in given.items():
         if not isinstance(value, str | int | float):
             raise SettingsError(f"`{name}` must be a text or a number")

@@ -1,5 +1,6 @@
 """One vision-language model in any on-disk format: one image path and one soft-prompt text path."""
 
+import copy
 from importlib import import_module
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from certrad.models.backbones.device import dtype_name
+from certrad.models.backbones.graphs import Graphs, capture_on_cuda
 from certrad.models.backbones.towers import Towers
 from certrad.models.backbones.weights import file_sha256, find_weights, pinned
 from certrad.models.errors import Rejected
@@ -15,6 +17,7 @@ from certrad.models.types.cards import Activation, BackboneFormat
 
 EMBEDDED = Path(__file__).parents[1] / "demo"
 EMBEDDED_ID = "demo"
+_PART = 1 << 18  # values that are normalised at once on a CPU
 
 # By name: importing transformers' BERT and Swin takes seconds, which no other backbone needs to spend.
 LOADERS: dict[BackboneFormat, str] = {
@@ -44,6 +47,9 @@ class Backbone:
         precision: the name of its arithmetic as a certificate states it: that of the dtype, unless another package
             than PyTorch computes the tower.
         adapter: the card of the adapter that is merged into the image tower; None for the frozen one.
+        channels_last: whether the image tower keeps the channels of a pixel side by side in memory. It then rounds
+            otherwise where it convolves.
+        graphs: the CUDA graphs of its batches; None on a CPU.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class Backbone:
         dtype: torch.dtype,
         adapter: AdapterCard | None = None,
         precision: str | None = None,
+        channels_last: bool = False,
     ) -> None:
         self.card = card
         self.adapter = adapter
@@ -73,6 +80,11 @@ class Backbone:
         self.dtype = dtype
         self._model = model.to(device)
         self._model.visual.to(dtype)
+        self.channels_last = channels_last
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        if channels_last:
+            self._model.visual.to(memory_format=torch.channels_last)
+        self.graphs = Graphs(capture_on_cuda) if device.type == "cuda" else None
         self._mean = torch.tensor(card.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(card.std, device=device).view(1, 3, 1, 1)
 
@@ -107,6 +119,26 @@ class Backbone:
             dtype=dtype or self.dtype,
             adapter=adapter,
             precision=precision,
+            channels_last=self.channels_last,
+        )
+
+    def in_memory_format(self, *, channels_last: bool) -> "Backbone":
+        """Returns a backbone with a copy of this image tower in a memory format.
+
+        Args:
+            channels_last: whether it keeps the channels of a pixel side by side.
+        """
+        own = self._model
+        tower = copy.deepcopy(own.visual).to(memory_format=torch.contiguous_format)
+        return Backbone(
+            Towers(tower, own.text, image_size=own.image_size, logit_scale=own.logit_scale),
+            self.card,
+            sha256=self.sha256,
+            device=self.device,
+            dtype=self.dtype,
+            adapter=self.adapter,
+            precision=self.precision,
+            channels_last=channels_last,
         )
 
     def encode_image(self, pixels: Tensor) -> Tensor:
@@ -123,12 +155,27 @@ class Backbone:
             pixels: (B, 3, H, W), on the device: each channel less `card.mean`, divided by `card.std`. In float32, or in
                 `dtype`, in any memory format.
         """
-        features: Tensor = self._model.visual(pixels.to(self.dtype))
+        # In its own memory format whatever it is given, so that a feature has the same bits for all of them.
+        features: Tensor = self._model.visual(pixels.to(self.dtype).contiguous(memory_format=self._layout))
         return features
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Returns the pixels (B, 3, H, W) as the image tower takes them, in `dtype`."""
-        return ((pixels.to(self.device, torch.float32) - self._mean) / self._std).to(self.dtype)
+        pixels = pixels.to(self.device, torch.float32)
+        if self.device.type != "cpu" or torch.is_grad_enabled():
+            return ((pixels - self._mean) / self._std).to(self.dtype)
+        return self._normalised_in_parts(pixels)
+
+    def _normalised_in_parts(self, pixels: Tensor) -> Tensor:
+        """Returns the same bits by parts that stay in the cache: memory for a whole batch is mapped anew each time."""
+        rows = max(1, _PART // max(1, pixels[0].numel())) if len(pixels) else 1
+        normalised = torch.empty(pixels.shape, dtype=self.dtype)
+        memory = torch.empty((min(rows, len(pixels)), *pixels.shape[1:]))
+        for first in range(0, len(pixels), rows):
+            part = pixels[first : first + rows]
+            torch.sub(part, self._mean, out=memory[: len(part)])
+            normalised[first : first + rows] = memory[: len(part)].div_(self._std)
+        return normalised
 
     def tokenize(self, text: str) -> list[int]:
         """Returns the token ids of a text in the vocabulary of the text tower, without start and end token.

@@ -1,5 +1,6 @@
 """The device and the precision of an image encoder; a certificate names the precision, part of the classifier."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import torch
@@ -43,3 +44,25 @@ def chosen_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
+
+
+_LAYOUT: Final = "image_tower_layout"
+_CHANNELS_LAST: Final = "channels_last"
+
+
+def layout_in_software(*, channels_last: bool) -> dict[str, str]:
+    """Returns what `software` of a document says about the memory format of the image tower: nothing of the usual one.
+
+    Args:
+        channels_last: Whether the channels of a pixel lie side by side.
+    """
+    return {_LAYOUT: _CHANNELS_LAST} if channels_last else {}
+
+
+def is_channels_last(software: Mapping[str, str]) -> bool:
+    """Returns whether the `software` of a document says that the image tower was in that memory format.
+
+    Args:
+        software: Name -> version.
+    """
+    return software.get(_LAYOUT) == _CHANNELS_LAST

@@ -5,8 +5,15 @@ from dataclasses import asdict
 from typing import Any
 
 from certrad.models.certificates.facts import Facts
+from certrad.models.certificates.further_claims import further_results
 from certrad.models.certificates.labels import merkle_root, run_lengths
+from certrad.models.certificates.parameters import state_parameters
+from certrad.models.certificates.prediction_sets import (
+    StatedPredictionSet,
+    state_prediction_set,
+)
 from certrad.models.certificates.schemas import schema_3
+from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariants
 from certrad.models.certificates.statement import (
     SelectorShares,
@@ -18,7 +25,8 @@ from certrad.models.certificates.statement import (
     Statement,
 )
 from certrad.models.certificates.text import formula, limits, scope_text
-from certrad.models.certificates.variants import state_variants, variants_result
+from certrad.models.certificates.variants import state_variants
+from certrad.models.certificates.window_box_text import ShownImage
 from certrad.models.images.units import radius_in_image_units
 from certrad.models.types import (
     ETA,
@@ -38,10 +46,9 @@ from certrad.models.types.result import (
     CertifiedResult,
     Provenance,
     ResultWarning,
-    RouteSummary,
-    RoutingSummary,
 )
 from certrad.models.types.routing import Routed
+from certrad.models.types.routing_summary import RouteSummary, RoutingSummary
 
 
 def document(facts: Facts) -> dict[str, Any]:
@@ -85,6 +92,8 @@ def state(facts: Facts) -> Statement:
         estimation=_transcript(evidence.labels, evidence.estimation),
         routing=_routing(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
         variants=_variants(facts),
+        parameters=_parameters(facts),
+        prediction_set=_prediction_set(facts),
         samples_used=evidence.samples_used,
         subject=facts.subject,
         radius_in_image_units=_image_radius(facts),
@@ -106,7 +115,7 @@ def certification_result(
         timing: Name -> seconds.
     """
     request, evidence = facts.request, facts.evidence
-    spec, params, outcome, variants = request.classifier, request.params, evidence.outcome, _variants(facts)
+    spec, params, outcome = request.classifier, request.params, evidence.outcome
     common: dict[str, Any] = {
         "scope": spec.scope,
         "scope_text": scope_text(facts.classifier),
@@ -129,7 +138,9 @@ def certification_result(
         "input_sha256": facts.subject.input_sha256,
         "radius_in_image_units": _image_radius(facts),
         "routing": _routing_summary(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
-        "variants": None if variants is None else variants_result(variants, spec.class_names),
+        **further_results(
+            _variants(facts), _parameters(facts), _prediction_set(facts), spec.class_names, facts.subject.window
+        ),
         "warnings": tuple(warnings),
         "window": facts.subject.window,
         "provenance": Provenance(
@@ -176,7 +187,23 @@ def _variants(facts: Facts) -> StatedVariants | None:
     asked, found, request = facts.request.variants, facts.variants, facts.request
     if asked is None or found is None:
         return None
-    return state_variants(asked, found, request.classifier.class_names, request.params.alpha)
+    shown = ShownImage(window=facts.subject.window, radius=_image_radius(facts))
+    return state_variants(asked, found, request.classifier.class_names, request.params.alpha, shown)
+
+
+def _parameters(facts: Facts) -> StatedParameters | None:
+    sigma, found, grey = facts.request.parameter_sigma, facts.parameters, facts.grey
+    if sigma is None or found is None or grey is None:
+        return None
+    names, alpha = facts.request.classifier.class_names, facts.request.params.alpha
+    return state_parameters(sigma, facts.subject.window, grey.sha256, found, names, alpha)
+
+
+def _prediction_set(facts: Facts) -> StatedPredictionSet | None:
+    asked, found = facts.request.prediction_set, facts.prediction_set
+    if asked is None or found is None:
+        return None
+    return state_prediction_set(asked, found, facts.request.classifier.class_names)
 
 
 def _image_radius(facts: Facts) -> ImageRadius | NoImageRadius:

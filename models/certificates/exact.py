@@ -92,10 +92,10 @@ def is_clopper_pearson(claimed: Bounds, look: Look, split: AlphaSplit) -> bool:
         eta = _exact(ETA)
 
         def below_p_a(p: _Real) -> bool:
-            return p <= 0 or bool(_tail(look.top, look.n, p) <= split.p_a)
+            return p <= 0 or bool(binomial_tail(look.top, look.n, p) <= split.p_a)
 
         def above_p_b(p: _Real) -> bool:
-            return below_p_a(1 - p) or bool(_tail(look.n - look.runner_up, look.n, 1 - p) <= split.p_b)
+            return below_p_a(1 - p) or bool(binomial_tail(look.n - look.runner_up, look.n, 1 - p) <= split.p_b)
 
         return _is_largest(claimed.p_a_lower, lambda p, tie: below_p_a(p + eta - tie * _TIE)) and _is_largest(
             MILLIONTHS - claimed.p_b_upper, lambda q, tie: above_p_b(1 - q - eta + tie * _TIE)
@@ -148,8 +148,14 @@ def _log_martingale(s: int, n: int, p: _Real) -> _Real:
     return mixture - s * mp.log(p) - (n - s) * mp.log1p(-p)
 
 
-def _tail(k: int, n: int, p: _Real) -> _Real:
-    """Returns P(Bin(n, p) >= k)."""
+def binomial_tail(k: int, n: int, p: _Real) -> _Real:
+    """Returns P(Bin(n, p) >= k), in as many digits as mpmath works with.
+
+    Args:
+        k: The number of successes.
+        n: Trials.
+        p: Their probability.
+    """
     if k <= 0 or p >= 1:
         return mpf(1)
     if k > n or p <= 0:

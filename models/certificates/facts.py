@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from certrad.models.types import CertifyRequest
+from certrad.models.types.calibration import PredictionSetEvidence
 from certrad.models.types.evidence import Evidence
+from certrad.models.types.grey_values import GreyImage
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageRecord, ImageScale
+from certrad.models.types.parameters import ParametersEvidence
 from certrad.models.types.variants import VariantsEvidence
 
 
@@ -23,6 +26,9 @@ class Facts:
         noise: What the noise can be drawn again from.
         software: Name -> version of what computed it, with the digest of the code.
         variants: The samples of other renderings of the file; None where none were asked for.
+        parameters: The samples under noise on the window; None where none were asked for.
+        grey: The values before the window, by digest; None where no noise on it was asked for.
+        prediction_set: The prediction set; None where none was asked for.
     """
 
     request: CertifyRequest
@@ -33,6 +39,9 @@ class Facts:
     noise: NoiseIdentity
     software: Mapping[str, str]
     variants: VariantsEvidence | None = None
+    parameters: ParametersEvidence | None = None
+    grey: GreyImage | None = None
+    prediction_set: PredictionSetEvidence | None = None
 
 
 def build_facts(
@@ -70,4 +79,5 @@ def build_facts(
         noise=noise,
         software=software,
         variants=variants,
+        grey=image.grey,
     )

@@ -11,7 +11,7 @@ from typing import Final
 from certrad.models.certificates.checks import units
 from certrad.models.certificates.exact import TEN_THOUSANDTHS
 from certrad.models.certificates.statement import StatedAbstention, Statement
-from certrad.models.images.units import CHANGES
+from certrad.models.images.units import CHANGES, published_rounding
 from certrad.models.types import ETA
 from certrad.models.types.applied_window import PercentileRange
 from certrad.models.types.image import Factors, ImageRegion, NoImageRadius
@@ -88,6 +88,8 @@ def _check_factors(factors: Factors, region: ImageRegion, image: NoisyImage | No
         raise ValueError("noise is added to the rendered image: the factors of resize and channels must be 1")
     if (region.rows, region.columns, region.channels) != (image.rows, image.columns, image.channels):
         raise ValueError("region must have the shape of the rendered image that noise is added to")
+    if factors.rounding != (expected := published_rounding(image.values)):
+        raise ValueError(f"rounding must be {expected} for {image.values} rendered values, got {factors.rounding}")
 
 
 def _exact(published: float) -> Fraction:

@@ -91,8 +91,8 @@ def classifier_parts(classifier: ClassifierIdentity, law: NoiseLaw) -> Classifie
 def sampling_digest(request: CertifyRequest) -> str:
     """Returns the SHA-256 of sigma and the sampling parameters, in one spelling: a part of the noise key.
 
-    With two classes both ways to bound the runner-up are one, and have one digest. Without variants the digest is that
-    of releases that knew none.
+    With two classes both ways to bound the runner-up are one, and have one digest. Without variants, noise on the
+    window or a prediction set the digest is that of releases that knew none.
 
     Args:
         request: The request.
@@ -103,7 +103,9 @@ def sampling_digest(request: CertifyRequest) -> str:
             noise: object = float(sigma)
         case AutoSigma(routing):
             noise = asdict(routing)
-    variants = {} if request.variants is None else {"variants": asdict(request.variants)}
+    further = {} if request.variants is None else {"variants": asdict(request.variants)}
+    if request.parameter_sigma is not None:
+        further["parameter_sigma"] = asdict(request.parameter_sigma)
     return _digest(
         {
             "sigma": noise,
@@ -112,7 +114,8 @@ def sampling_digest(request: CertifyRequest) -> str:
             "n": params.n,
             "bound": None if len(request.classifier.class_names) == 2 else params.bound,
             "target_radius": None if params.target_radius is None else float(params.target_radius),
-            **variants,
+            **further,
+            **({} if request.prediction_set is None else {"prediction_set": asdict(request.prediction_set)}),
         }
     )
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from certrad.models.certificates.prediction_sets import StatedPredictionSet
+from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariants
 from certrad.models.types import (
     AbstentionReason,
@@ -18,10 +20,11 @@ from certrad.models.types import (
     SamplingParams,
     Scope,
 )
-from certrad.models.types.applied_window import requested_window
+from certrad.models.types.applied_window import UnroundedWindow, requested_window
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageRadius, NoImageRadius
 from certrad.models.types.rejection import UNLIKE
+from certrad.models.types.renderings import WindowVariant
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.variants import VariantsRequest
 
@@ -188,7 +191,9 @@ class Statement:
         estimation: The estimation samples of the class.
         routing: An automatic choice of sigma; None for a sigma of the sender's.
         variants: Other renderings of the same file that have the class too; None where none were asked for.
-        samples_used: Selection and estimation samples together, without those of variants.
+        parameters: The same class under noise on the window; None where none was asked for.
+        prediction_set: A list of classes with a promised share of misses; None where none was asked for.
+        samples_used: Selection and estimation samples together, without those of variants and of noise on the window.
         subject: The image, by digest.
         radius_in_image_units: The radius on the image that was sent.
         classifier: The base classifier, by digest.
@@ -208,6 +213,8 @@ class Statement:
     estimation: StatedSamples
     routing: StatedRouting | None = None
     variants: StatedVariants | None = None
+    parameters: StatedParameters | None = None
+    prediction_set: StatedPredictionSet | None = None
     samples_used: int
     subject: Subject
     radius_in_image_units: ImageRadius | NoImageRadius
@@ -244,7 +251,16 @@ class Statement:
             variants=None
             if variants is None
             else VariantsRequest(lists=variants.lists, radius=variants.asked_radius, n=variants.n),
+            parameter_sigma=None if self.parameters is None else self.parameters.sigma,
+            prediction_set=None if self.prediction_set is None else self.prediction_set.request,
         )
+
+    @property
+    def rounds_windows(self) -> bool:
+        """Returns whether its windows were rounded to the lattice before they were rendered; once they were not."""
+        rows = () if self.variants is None else self.variants.rows
+        windows = [row.rendering.window for row in rows if isinstance(row.rendering, WindowVariant)]
+        return not any(isinstance(window, UnroundedWindow) for window in (self.subject.window, *windows))
 
     @property
     def selections(self) -> tuple[LabelCounts, ...]:

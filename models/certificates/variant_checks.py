@@ -20,9 +20,10 @@ from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.stated_samples import StatedVariant, StatedVariants
 from certrad.models.certificates.statement import StatedCertificate, Statement
 from certrad.models.certificates.variants import variants_text
+from certrad.models.certificates.window_box_text import ShownImage
 from certrad.models.types import AlphaSplit, FixedSigma, LabelCounts
-from certrad.models.types.applied_window import AppliedWindow, HeaderTable, HeaderWindow
-from certrad.models.types.renderings import WindowVariant
+from certrad.models.types.applied_window import AppliedWindow, HeaderTable, RoundedWindow, WindowOfHeader
+from certrad.models.types.renderings import CellVariant, Rendering, WindowVariant
 from certrad.models.types.variant_lists import HeaderWindows, check_complete
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -44,7 +45,7 @@ def variant_lists(statement: Statement, claim: StatedVariants) -> str:
     """
     if not claim.rows:
         return "no variant was sampled"
-    check_complete(claim.lists, [row.rendering for row in claim.rows])
+    check_complete(claim.lists, [row.rendering for row in claim.rows], statement.subject.window)
     _check_own_window(statement, claim)
     keys = {statement.subject.input_sha256: statement.noise.key}
     for row in claim.rows:
@@ -74,10 +75,8 @@ def variants(statement: Statement, claim: StatedVariants) -> str:
     elif (claim.class_index, claim.held, claim.radius, claim.counterexample, claim.rows) != _NOTHING:
         raise ValueError("a document without a class must have sampled no variant")
     names, alpha = statement.classifier.class_names, statement.params.alpha
-    text = variants_text(
-        claim.rows, claim.class_index, claim.counterexample, claim.asked_radius, claim.radius, names, alpha
-    )
-    if claim.text != text:
+    shown = ShownImage(window=statement.subject.window, radius=statement.radius_in_image_units)
+    if claim.text != variants_text(claim, names, alpha, shown):
         raise ValueError("the text is not that of the claim")
     return f"the smallest radius of {len(claim.rows)} variants is {claim.radius}"
 
@@ -86,6 +85,8 @@ def _check_own_window(statement: Statement, claim: StatedVariants) -> None:
     """Checks that the window of the file itself, where it is among the variants, is the same and has the same input."""
     own, listed = statement.subject.window, set[AppliedWindow]()
     for row in claim.rows:
+        if _is_cell_of(row.rendering, own) and row.input_sha256 != statement.subject.input_sha256:
+            raise ValueError("the cell of the window of the file must have the model input of the file")
         if not isinstance(row.rendering, WindowVariant):
             continue
         window = row.rendering.window
@@ -99,9 +100,16 @@ def _check_own_window(statement: Statement, claim: StatedVariants) -> None:
         raise ValueError("the window that made the model input must be among those that the header offers")
 
 
+def _is_cell_of(rendering: Rendering, own: AppliedWindow | None) -> bool:
+    """Returns whether a rendering is the window of the lattice that the window of the file was rounded to."""
+    if not (isinstance(rendering, CellVariant) and isinstance(own, RoundedWindow)):
+        return False
+    return (rendering.centre, rendering.width) == (own.rendered_centre, own.rendered_width)
+
+
 def _place_in_header(window: AppliedWindow | None) -> tuple[str, int] | tuple[()]:
     """Returns the kind and the number of a window or table of a header; nothing for another window."""
-    return (window.kind, window.number) if isinstance(window, HeaderTable | HeaderWindow) else ()
+    return (window.kind, window.number) if isinstance(window, HeaderTable | WindowOfHeader) else ()
 
 
 def _check_rows(statement: Statement, claim: StatedVariants, class_index: int) -> None:

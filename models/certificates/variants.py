@@ -6,19 +6,21 @@ from typing import Final
 
 from certrad.models.certificates.labels import merkle_root, run_lengths
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariant, StatedVariants
+from certrad.models.certificates.window_box_text import ShownImage, box_text, tried_boxes
 from certrad.models.types import LabelCounts
 from certrad.models.types.applied_window import (
     AppliedWindow,
     FullRange,
     HeaderTable,
-    HeaderWindow,
     PercentileRange,
-    SentWindow,
-    TaskWindow,
+    WindowOfHeader,
+    WindowOfRequest,
+    WindowOfTask,
 )
 from certrad.models.types.evidence import label_numbers
 from certrad.models.types.renderings import (
     BitsVariant,
+    CellVariant,
     FrameVariant,
     JpegVariant,
     RegionVariant,
@@ -40,7 +42,11 @@ _INVALID: Final = "no class"
 
 
 def state_variants(
-    asked: VariantsRequest, found: VariantsEvidence, class_names: Sequence[str], alpha: float
+    asked: VariantsRequest,
+    found: VariantsEvidence,
+    class_names: Sequence[str],
+    alpha: float,
+    shown: ShownImage,
 ) -> StatedVariants:
     """Returns what a document states about variants.
 
@@ -49,6 +55,7 @@ def state_variants(
         found: Their samples, and what these show.
         class_names: The names of the classes, in order.
         alpha: Failure probability of the claim about all of them.
+        shown: The image, which boxes of windows are about.
     """
     rows = tuple(
         StatedVariant(
@@ -62,7 +69,7 @@ def state_variants(
         )
         for row in found.rows
     )
-    return StatedVariants(
+    stated = StatedVariants(
         rule="minimum",
         lists=asked.lists,
         asked_radius=asked.radius,
@@ -72,18 +79,18 @@ def state_variants(
         radius=found.radius,
         counterexample=found.counterexample,
         rows=rows,
-        text=variants_text(
-            rows, found.class_index, found.counterexample, asked.radius, found.radius, class_names, alpha
-        ),
+        text="",
     )
+    return replace(stated, text=variants_text(stated, class_names, alpha, shown))
 
 
-def variants_result(stated: StatedVariants, class_names: Sequence[str]) -> VariantsResult:
+def variants_result(stated: StatedVariants, class_names: Sequence[str], window: AppliedWindow | None) -> VariantsResult:
     """Returns what the result of a job says about variants: the claim of the document without its samples.
 
     Args:
         stated: The claim.
         class_names: The names of the classes, in order.
+        window: The window that was applied to the image.
     """
     rows = tuple(
         VariantResult(
@@ -107,44 +114,39 @@ def variants_result(stated: StatedVariants, class_names: Sequence[str]) -> Varia
         counterexample=None if stated.counterexample is None else rows[stated.counterexample],
         rows=rows,
         text=stated.text,
+        boxes=tuple(tried_boxes(stated.lists, window)),
     )
 
 
-def variants_text(
-    rows: Sequence[StatedVariant],
-    class_index: int | None,
-    counterexample: int | None,
-    asked: float,
-    radius: float,
-    class_names: Sequence[str],
-    alpha: float,
-) -> str:
-    """Returns the claim about variants in words.
+def variants_text(claim: StatedVariants, class_names: Sequence[str], alpha: float, shown: ShownImage) -> str:
+    """Returns a claim about variants in words; the words that it has already play no part.
 
     Args:
-        rows: The variants; none where the certificate abstains.
-        class_index: The class; None where the certificate abstains.
-        counterexample: The place of the variant that shows least; None where all held.
-        asked: The radius that was asked for; 0 for the class only.
-        radius: The smallest radius.
+        claim: The claim.
         class_names: The names of the classes, in order.
         alpha: Failure probability of the claim.
+        shown: The image, which boxes of windows are about.
+
+    Raises:
+        ValueError: There is a box of windows, and the image has no window.
     """
-    if class_index is None:
+    if claim.class_index is None:
         return "The certificate names no class, so that no variant was sampled."
-    if counterexample is None:
+    name, rows = class_names[claim.class_index], claim.rows
+    if claim.counterexample is None:
+        boxes = box_text(claim.lists, shown, f"{name} under noise")
         return (
-            f"Every one of the {len(rows)} listed renderings of the file has the class {class_names[class_index]} "
-            f"under noise, and so has every change of its model input of L2 norm below {radius!r}. This claim and that "
-            f"of the radius are each false with probability at most {alpha!r}, together with at most {2 * alpha!r}. "
-            f"{_LIMITS_MEANT} {_NOTHING_ELSE}"
+            f"Every one of the {len(rows)} listed renderings of the file has the class {name} "
+            f"under noise, and so has every change of its model input of L2 norm below {claim.radius!r}. This claim "
+            "and that of the radius are each false with probability at most "
+            f"{alpha!r}, together with at most {2 * alpha!r}. {boxes and boxes + ' '}{_LIMITS_MEANT} {_NOTHING_ELSE}"
         )
-    wanted = class_names[class_index] + (f" with a radius of at least {asked!r}" if asked else "")
-    row = rows[counterexample]
-    agreeing, n = row.estimation.per_class[class_index], sum(row.estimation.per_class) + row.estimation.invalid
+    wanted = name + (f" with a radius of at least {claim.asked_radius!r}" if claim.asked_radius else "")
+    row = rows[claim.counterexample]
+    agreeing, n = row.estimation.per_class[claim.class_index], sum(row.estimation.per_class) + row.estimation.invalid
     return (
         f"The class {wanted} was not shown for all of the {len(rows)} listed renderings of the file. Least was shown "
-        f"for {describe(row.rendering)}: {agreeing} of its {n} samples have the class {class_names[class_index]}, and "
+        f"for {describe(row.rendering)}: {agreeing} of its {n} samples have the class {name}, and "
         f"the most frequent answer is {top_label(row.estimation, class_names)}. {_LIMITS_MEANT} {_NOTHING_ELSE}"
     )
 
@@ -191,6 +193,8 @@ def describe(rendering: Rendering) -> str:
     match rendering:
         case WindowVariant(window=window):
             return _window(window)
+        case CellVariant(centre=centre, width=width):
+            return f"window of centre {centre:g}, width {width:g} on the lattice"
         case ShiftVariant(down=down, right=right):
             return f"image moved by {down} pixels down and {right} to the right"
         case JpegVariant(quality=quality):
@@ -216,13 +220,13 @@ def top_label(samples: StatedSamples, class_names: Sequence[str]) -> str:
 
 def _window(window: AppliedWindow) -> str:
     match window:
-        case HeaderWindow(number=number, of=of):
+        case WindowOfHeader(number=number, of=of):
             return f"window {number} of {of} of the header, centre {window.centre:g}, width {window.width:g}"
         case HeaderTable(number=number, of=of):
             return f"lookup table {number} of {of} of the header"
-        case TaskWindow(name=name):
+        case WindowOfTask(name=name):
             return f"preset {name}, centre {window.centre:g}, width {window.width:g}"
-        case SentWindow(centre=centre, width=width):
+        case WindowOfRequest(centre=centre, width=width):
             return f"window of centre {centre:g}, width {width:g}"
         case PercentileRange():
             return "range of percentiles"

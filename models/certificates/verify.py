@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from certrad.models.certificates import checks, image_checks, routed_checks, variant_checks
+from certrad.models.certificates import checks, image_checks, routed_checks
 from certrad.models.certificates.envelopes.opening import MAX_ENVELOPE_BYTES, Form, Opened, open_certificate
 from certrad.models.certificates.findings import Check, Skipped
+from certrad.models.certificates.further_claims import further_checks, further_samples
 from certrad.models.certificates.issuer import Issuer, IssuerStatus, ProvenTime, check_issuer
 from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.schemas.schema import SCHEMAS, read
 from certrad.models.certificates.signature import is_signed, signer
-from certrad.models.certificates.stated_samples import StatedVariants
 from certrad.models.certificates.statement import StatedCertificate, StatedRouting, Statement
 from certrad.models.certificates.text import formula
 from certrad.models.certificates.time_stamp import TimeStampError, TimeStampTrust, latest_time
@@ -130,6 +130,10 @@ def check_image(statement: Statement, image: ImageRecord) -> str:
         raise ValueError("the window that makes these pixels is not that of the certificate")
     if (variants := statement.variants) is not None and variants.rows:
         check_variants(variants, image.variants)
+    if (parameters := statement.parameters) is not None and (
+        image.grey is None or image.grey.sha256 != parameters.values_sha256
+    ):
+        raise ValueError("the values before the window are not those of the certificate")
     radius = claim.radius if isinstance(claim, StatedCertificate) else None
     if radius_in_image_units(radius, image.scale) != statement.radius_in_image_units:
         raise ValueError("radius_in_image_units does not follow from the image")
@@ -170,9 +174,8 @@ def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[]
         ValueError: The request is impossible, or counts or labels do not fit it.
     """
     request, routing, noisy = statement.request, statement.routing, statement.classifier.noisy_image
-    variants = statement.variants
     n_classes = len(request.classifier.class_names)
-    drawn = [statement.estimation, *(row.estimation for row in (variants.rows if variants else ()))]
+    drawn = [statement.estimation, *further_samples(statement)]
     if {len(statement.selection.per_class), *(len(samples.per_class) for samples in drawn)} != {n_classes}:
         raise ValueError(f"counts must be of {n_classes} classes")
     noise: dict[str, Callable[[], str]] = {}
@@ -186,7 +189,7 @@ def _tests(statement: Statement, issuer: Issuer | None) -> dict[str, Callable[[]
         **(_of_one_sigma(statement) if routing is None else _of_routes(statement, routing)),
         **({} if noisy is None else {"noise_space": partial(image_checks.noise_space, statement, noisy)}),
         "image_units": partial(image_checks.image_units, statement),
-        **({} if variants is None else _of_variants(statement, variants)),
+        **further_checks(statement),
     }
 
 
@@ -200,13 +203,6 @@ def _of_one_sigma(statement: Statement) -> dict[str, Callable[[], str]]:
         "class": partial(checks.class_index, statement),
         "bounds": partial(checks.bounds, statement, labels),
         "radius": partial(checks.radius, statement),
-    }
-
-
-def _of_variants(statement: Statement, variants: StatedVariants) -> dict[str, Callable[[], str]]:
-    return {
-        "variant_lists": partial(variant_checks.variant_lists, statement, variants),
-        "variants": partial(variant_checks.variants, statement, variants),
     }
 
 
@@ -261,16 +257,18 @@ def _noise_key(statement: Statement, issuer: Issuer) -> str:
     if key.hex() != statement.noise.key:
         raise ValueError("the noise key is not that of this image, this classifier and these settings")
     if (variants := statement.variants) is not None:
-        _check_variant_keys(statement, variants, issuer.secrets[epoch])
+        for row in variants.rows:
+            _check_key(statement, row.input_sha256, row.key, issuer.secrets[epoch])
+    if (parameters := statement.parameters) is not None and parameters.key is not None:
+        _check_key(statement, parameters.values_sha256, parameters.key, issuer.secrets[epoch])
     return "the noise key follows from the image, the classifier, the settings and the revealed secret"
 
 
-def _check_variant_keys(statement: Statement, variants: StatedVariants, secret: bytes) -> None:
-    for row in variants.rows:
-        of_row = replace(statement, subject=replace(statement.subject, input_sha256=row.input_sha256))
-        key = SCHEMAS[statement.schema].key(of_row, secret)
-        if key.hex() != row.key:
-            raise ValueError("the noise key of a variant is not that of its model input")
+def _check_key(statement: Statement, sha256: str, stated: str, secret: bytes) -> None:
+    """Checks the noise key of a variant or of values before the window, by the digest that it follows from."""
+    other = replace(statement, subject=replace(statement.subject, input_sha256=sha256))
+    if SCHEMAS[statement.schema].key(other, secret).hex() != stated:
+        raise ValueError("the noise key of a further claim is not that of its model input or values")
 
 
 def _scope(statement: Statement, request: CertifyRequest) -> str:

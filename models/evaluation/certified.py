@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from certrad.models.backbones.base import Backbone
 from certrad.models.certificates.noise_key import noise_key
 from certrad.models.classifier import TextHead, VisionLanguageClassifier, prompt_in_force
+from certrad.models.errors import Rejected
+from certrad.models.evaluation.noised_image import NoisedImage
+from certrad.models.images.pixel_map import PixelMap
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler, Stream, estimate, select
 from certrad.models.smoothing.accuracy import RADII, Share
 from certrad.models.smoothing.device import noise_law
 from certrad.models.smoothing.encoded import EncodedSampler
-from certrad.models.types import Certificate, ClassifierSpec, SmoothingParams, ZeroShotAdaptation
+from certrad.models.types import ETA, Certificate, ClassifierSpec, SmoothingParams, ZeroShotAdaptation
+from certrad.models.types.total_variation import total_variation
 
 COLUMNS: Final = ("idx", "label", "predict", "radius", "correct", "time")
 ABSTAINED: Final = -1
@@ -97,19 +98,17 @@ class Evaluation:
     seed: int
     batch_size: int
 
-    def certified(
-        self, images: Iterable[tuple[int, int, NDArray[np.float32]]], clock: Callable[[], float]
-    ) -> Iterator[Row]:
+    def certified(self, images: Iterable[tuple[int, int, NoisedImage]], clock: Callable[[], float]) -> Iterator[Row]:
         """Yields the row of each image.
 
         Args:
-            images: for each image its place in the split, its label, and pixels (3, S, S) in [0, 1].
+            images: for each image its place in the split, its label, and what noise is added to.
             clock: returns the time in seconds.
         """
         adapted = isinstance(self.spec.adaptation, ZeroShotAdaptation)
         fixed = None if adapted else self._classifier(self.prompt)
-        for index, label, pixels in images:
-            began, sampler = clock(), self.sampler(pixels)
+        for index, label, image in images:
+            began, sampler = clock(), self.sampler(image)
             classifier = fixed or self._classifier(self._adapt(sampler))
             selection = select(sampler, classifier, self.params)
             outcome = estimate(sampler, classifier, self.params, selection, MemoryBlocks()).outcome
@@ -125,20 +124,30 @@ class Evaluation:
     def _label(self, class_index: int) -> int:
         return REJECTED if class_index == self.spec.rejection_index else self.classes[class_index]
 
-    def sampler(self, pixels: NDArray[np.float32]) -> NoisySampler:
+    def sampler(self, image: NoisedImage) -> NoisySampler:
         """Returns the sampler of noisy copies of an image.
 
         It is the same for every prompt and adaptation, so that they can be compared.
+
+        Raises:
+            Rejected: image_too_large_for_noise.
         """
+        pixels, law = image.pixels, noise_law(self.backbone.device)
+        if not total_variation(law, self.params.sigma, pixels.size) <= ETA:
+            raise Rejected(
+                "image_too_large_for_noise", f"noise on {pixels.size} values is not allowed at {self.params.sigma:g}"
+            )
         secret = hashlib.sha256(f"certrad evaluate {self.seed}".encode()).digest()
-        settings = hashlib.sha256(f"{pixels.shape} {self.params.sigma}".encode()).hexdigest()
-        digest = hashlib.sha256(pixels.astype("<f4").tobytes()).hexdigest()
+        space = "" if image.map is None else f" {image.map}"
+        settings = hashlib.sha256(f"{pixels.shape} {self.params.sigma}{space}".encode()).hexdigest()
+        digest = hashlib.sha256(pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()).hexdigest()
         return NoisySampler(
             image=pixels,
             sigma=self.params.sigma,
-            noise=Noise(noise_key(secret, digest, settings), noise_law(self.backbone.device)),
+            noise=Noise(noise_key(secret, digest, settings), law),
             batch_size=self.batch_size,
             device=self.backbone.device,
+            pixel_map=None if image.map is None else PixelMap.of(image.map, self.backbone.image_size),
         )
 
     def _adapt(self, sampler: NoisySampler) -> ContextVectors | Bank | None:

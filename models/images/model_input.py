@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage, _check_region
+from certrad.models.images.grey_values import GreyValues
 from certrad.models.images.rendered_image import RenderedImage
 from certrad.models.images.resize import AxisResize
+from certrad.models.images.units import rendered_rounding
 from certrad.models.types import Region
-from certrad.models.types.applied_window import SentWindow, TaskWindow
+from certrad.models.types.applied_window import WindowOfRequest, WindowOfTask
 from certrad.models.types.cards import Fit
 from certrad.models.types.image import ImageFacts, ImageScale
 from certrad.models.types.noise_space import ImageMap
@@ -30,11 +32,13 @@ class ModelInput:
         pixels: float32 (3, S, S) in [0, 1], read-only; anything else raises ValueError.
         rendered: The rendered image that it is made of, where noise is to be added to that.
         variants: The model inputs of other renderings of the same file, in the order in which they were asked for.
+        grey: The values before the window, where noise is to be added to that.
     """
 
     pixels: NDArray[np.float32]
     rendered: RenderedImage | None = None
     variants: tuple["ModelInput", ...] = ()
+    grey: GreyValues | None = None
 
     def __post_init__(self) -> None:
         pixels = self.pixels
@@ -90,8 +94,22 @@ def rendered_image(image: DecodedImage, image_size: int, fit: Fit = "crop") -> R
     Raises:
         Rejected: See `model_input`.
     """
-    rows, columns = (resize.samples for resize in axis_resizes(image.pixels.shape[:2], image_size, fit))
-    read = image.pixels[rows.start : rows.stop, columns.start : columns.stop]
+    return rendered_part(image.pixels, image_size, fit)
+
+
+def rendered_part(pixels: NDArray[np.float64], image_size: int, fit: Fit = "crop") -> RenderedImage:
+    """Returns the pixels that the model input is made of, of an image whose file does not matter.
+
+    Args:
+        pixels: (height, width, 1 or 3) in [0, 1].
+        image_size: See `model_input`.
+        fit: See `model_input`.
+
+    Raises:
+        Rejected: See `model_input`.
+    """
+    rows, columns = (resize.samples for resize in axis_resizes(pixels.shape[:2], image_size, fit))
+    read = pixels[rows.start : rows.stop, columns.start : columns.stop]
     return RenderedImage(pixels=np.ascontiguousarray(read.transpose(2, 0, 1)))
 
 
@@ -190,14 +208,11 @@ def image_scale(facts: ImageFacts, region: Region | None, image_size: int, fit: 
 def direct_scale(scale: ImageScale) -> ImageScale:
     """Returns the scale of an image to which noise is added directly: no resize and no copy of channels lies between.
 
-    Two images are compared as they are rendered, in float64: each of their values is off by at most 2^-34, which
-    leaves room for a window at the edge of the stored values.
-
     Args:
         scale: The scale of the same image with its model input.
     """
     d = scale.rows * scale.columns * scale.channels
-    return replace(scale, resize_vertical=1.0, resize_horizontal=1.0, rounding=2 * math.sqrt(d) * 2.0**-34, direct=True)
+    return replace(scale, resize_vertical=1.0, resize_horizontal=1.0, rounding=rendered_rounding(d), direct=True)
 
 
 def _of_image(resize: AxisResize) -> NDArray[np.bool_]:
@@ -263,7 +278,7 @@ def _note(facts: ImageFacts) -> str:
     if facts.lossy:
         sentences.append("The file is compressed with loss: its decoded pixels are meant, not its bytes.")
     match facts.window:
-        case SentWindow() | TaskWindow():
+        case WindowOfRequest() | WindowOfTask():
             origin = "The window is that of the request or its task, and all header values are as in the file"
             sentences.append(f"{origin}: changing them is not covered.")
         case _ if facts.format == "dicom":

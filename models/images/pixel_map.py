@@ -1,6 +1,7 @@
 """The map from a noisy rendered image to the model input: the resize inside the base classifier, without its clip."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ class PixelMap:
     rows: AxisResize
     columns: AxisResize
     size: int
+    _on_devices: dict[torch.device, tuple["_DeviceResize", ...]] = field(default_factory=dict, init=False, repr=False)
 
     @staticmethod
     def of(image: ImageMap, size: int) -> "PixelMap":
@@ -57,17 +59,33 @@ class PixelMap:
 
     def of_array(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns the model input (3, S, S) of one image (C, H, W), in this thread."""
-        resized = pixels.astype(np.float64)
+        return np.broadcast_to(self.in_float64(pixels.astype(np.float64)).astype(np.float32), self.shape)
+
+    def in_float64(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns one image (C, H, W) resized to (C, S, S), before it is rounded to float32."""
         for axis, resize in self._in_order:
-            resized = resize.apply(resized, axis + 1)
-        return np.broadcast_to(resized.astype(np.float32), self.shape)
+            pixels = resize.apply(pixels, axis + 1)
+        return pixels
 
     def of_tensor(self, pixels: Tensor) -> Tensor:
         """Returns the model inputs (B, 3, S, S) of images (B, C, H, W), differentiable, on their device."""
         resized = pixels.double()
-        for axis, resize in self._in_order:
-            resized = _applied(resize, resized, axis + 2)
+        for resize in self._on(pixels.device):
+            resized = resize.apply(resized)
         return resized.float().expand(-1, *self.shape)
+
+    def tensors(self, device: torch.device) -> Iterable[Tensor]:
+        """Returns what `of_tensor` reads on a device beside the images; it is moved there once, here or there.
+
+        Args:
+            device: The device of the images.
+        """
+        return [tensor for resize in self._on(device) for tap in resize.taps for tensor in tap]
+
+    def _on(self, device: torch.device) -> tuple["_DeviceResize", ...]:
+        if device not in self._on_devices:
+            self._on_devices[device] = tuple(_DeviceResize.of(resize, axis, device) for axis, resize in self._in_order)
+        return self._on_devices[device]
 
     @property
     def _in_order(self) -> list[tuple[int, AxisResize]]:
@@ -75,13 +93,42 @@ class PixelMap:
         return sorted(enumerate((self.rows, self.columns)), key=lambda each: -each[1].n)
 
 
-def _applied(resize: AxisResize, pixels: Tensor, axis: int) -> Tensor:
-    """Returns `AxisResize.apply` by the same operations in the same order, in torch."""
-    shape = [1] * pixels.ndim
-    shape[axis] = len(resize.weights)
-    first, weights = (torch.from_numpy(each).to(pixels.device) for each in (resize.first, resize.weights))
-    resized = torch.zeros((), dtype=torch.float64, device=pixels.device)
-    for tap in range(resize.taps):
-        source = (first + tap).clamp(max=resize.n - 1)
-        resized = resized + weights[:, tap].reshape(shape) * pixels.index_select(axis, source)
-    return resized
+@dataclass(frozen=True, slots=True, eq=False)
+class _DeviceResize:
+    """`AxisResize.apply` by the same operations in the same order, in torch, with its numbers on a device.
+
+    Attributes:
+        axis: The axis of a batch of images (B, C, H, W).
+        taps: For each tap the samples that it reads, int64 (rows,), and their weights, (rows, 1) or (1, rows).
+    """
+
+    axis: int
+    taps: tuple[tuple[Tensor, Tensor], ...]
+
+    @staticmethod
+    def of(resize: AxisResize, axis: int, device: torch.device) -> "_DeviceResize":
+        """Moves the numbers of a resize to a device.
+
+        Args:
+            resize: The resize.
+            axis: The axis of an image that it resizes, 0 or 1.
+            device: The device.
+        """
+        shape = (-1, 1) if axis == 0 else (1, -1)
+        taps = []
+        for tap in range(resize.taps):
+            source = np.minimum(resize.first + tap, resize.n - 1)
+            weights = np.ascontiguousarray(resize.weights[:, tap])
+            taps.append((torch.from_numpy(source).to(device), torch.from_numpy(weights).to(device).reshape(shape)))
+        return _DeviceResize(axis + 2, tuple(taps))
+
+    def apply(self, pixels: Tensor) -> Tensor:
+        """Returns the resized images, float64.
+
+        Args:
+            pixels: Images, float64.
+        """
+        resized = torch.zeros((), dtype=torch.float64, device=pixels.device)
+        for source, weights in self.taps:
+            resized = resized + weights * pixels.index_select(self.axis, source)
+        return resized

@@ -67,6 +67,26 @@ def radius_in_image_units(radius: float | None, scale: ImageScale) -> ImageRadiu
     )
 
 
+def rendered_rounding(values: int) -> float:
+    """Returns what two rendered images of so many values are off by, as an L2 norm: each value by at most 2^-34.
+
+    They are compared as they are rendered, in float64, which leaves room for a window at the edge of the stored values.
+
+    Args:
+        values: Values of each image.
+    """
+    return 2 * sqrt(values) * 2.0**-34
+
+
+def published_rounding(values: int) -> float:
+    """Returns `rendered_rounding` as a certificate states it, raised.
+
+    Args:
+        values: Values of each image.
+    """
+    return _raised(rendered_rounding(values))
+
+
 def _factors(scale: ImageScale) -> Factors:
     if scale.direct:
         return Factors(

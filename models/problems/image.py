@@ -73,12 +73,19 @@ IMAGE_PROBLEMS: Final[dict[str, Problem]] = {
     ),
     "variant_unavailable": Problem(
         title="The file cannot be rendered in this way",
-        raised_if="`variants` asks for a window of the header where there is none, a frame that the file does not "
-        "have, or a region that is not there or would leave the image",
+        raised_if="`variants` asks for a window of the header where there is none, a box of windows of an image that "
+        "has no window or whose box reaches a step, a frame that the file does not have, or a region that is not there "
+        "or would leave the image",
     ),
     "too_many_variants": Problem(
         title="Too many variants",
         raised_if="`variants` stands for more renderings than `CERTRAD_VARIANTS_MAX`",
+    ),
+    "parameters_unavailable": Problem(
+        title="The image has no window that noise can be added to",
+        raised_if="`parameter_sigma` is sent with a colour image, or with one that is shown with a lookup table or a "
+        "range of values, with a window as narrow as 1 or with a centre or width above 65,536, or the part that the "
+        "model sees has more than 4,194,304 pixels",
     ),
     # -- the images of a tuning ------------------------------------------------------------------------------------
     "invalid_archive": Problem(

@@ -45,6 +45,20 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         raised_if="the model input of the image is one of those that the prompt, the bank or the gate was tuned on, or "
         "the adapter trained on; another window or region of the same file is another model input",
     ),
+    "calibration_not_found": Problem(
+        title="Unknown calibration",
+        raised_if="`prediction_set` is none of GET /calibrations, or the calibration was removed meanwhile",
+    ),
+    "calibration_mismatch": Problem(
+        title="The calibration is of another classifier or other noise",
+        raised_if="backbone, adapter, prompt, classes, precision, sigma, noise law or noise space of the request are "
+        "not those that the calibration was made with",
+    ),
+    "image_was_calibrated_on": Problem(
+        title="The image is one of the calibration",
+        raised_if="the model input of the image is one that the calibration was made from, so that a prediction set "
+        "would promise nothing about it",
+    ),
     "unknown_window": Problem(
         title="Unknown window",
         raised_if="`window` names no preset of the task, or one for other files than the image, or the image has "
@@ -188,6 +202,11 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         title="The job has no curve of radius against samples",
         raised_if="the job failed, was cancelled or tuned a prompt, its selection samples chose no class, or with "
         "`sigma=auto`, where the radius rests on several runs of samples",
+    ),
+    "job_has_no_renderings": Problem(
+        title="The job has no images of other renderings",
+        raised_if="the request named no `variants`, none was sampled, the job failed or was cancelled, or its engine "
+        "left the images out",
     ),
     "not_acceptable": Problem(
         title="No representation has an accepted media type",

@@ -36,6 +36,11 @@ class SampleGate:
         """Returns weights (N, B) of L2-normalised image features (N, D); each row depends on its own feature only."""
         return F.linear(F.gelu(F.linear(directions, self.hidden, self.hidden_bias)), self.output, self.output_bias)
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Returns everything that the weights depend on."""
+        return self.hidden, self.hidden_bias, self.output, self.output_bias
+
     def to(self, device: torch.device) -> "SampleGate":
         """Returns the same gate on another device."""
         return SampleGate(

@@ -10,13 +10,14 @@ import torch
 from certrad.models.adapters.adapter import adapted
 from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
-from certrad.models.backbones.device import PRECISIONS, chosen_device, loading_dtype
+from certrad.models.backbones.device import PRECISIONS, chosen_device, is_channels_last, loading_dtype
 from certrad.models.backbones.openvino_tower import in_precision
 from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.noise_key import card_digest
 from certrad.models.certificates.stated_samples import StatedSamples
 from certrad.models.certificates.statement import Statement
 from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
+from certrad.models.images.grey_rendering import GreyRenderer
 from certrad.models.images.model_input import ModelInput
 from certrad.models.images.pixel_map import PixelMap
 from certrad.models.prompts.bank import Bank
@@ -31,6 +32,8 @@ from certrad.models.prompts.text_digest import text_digest
 from certrad.models.replay.near_ties import EXACT, NearTies
 from certrad.models.smoothing import BaseClassifier, Noise, NoisySampler, Stream
 from certrad.models.smoothing.encoded import EncodedSampler
+from certrad.models.smoothing.parameter_noise import WindowNoise
+from certrad.models.smoothing.parameter_samples import WindowSampler
 from certrad.models.smoothing.selector import RouteSelector
 from certrad.models.smoothing.variant_samples import of_variant
 from certrad.models.types import TEMPLATE_PROMPT, BackboneCard
@@ -49,7 +52,7 @@ class Draws:
     """
 
     stated: StatedSamples
-    sampler: NoisySampler
+    sampler: NoisySampler | WindowSampler
     classifier: BaseClassifier
     near_ties: NearTies
 
@@ -64,6 +67,7 @@ class Rebuilt:
         sampler: The noise.
         same_text: Whether the text features have the stated digest to the last bit, as on the machine that certified.
         variants: The noise of each variant of the document, in order.
+        windows: The noise on window and model input; None where the document has no such samples.
     """
 
     backbone: Backbone
@@ -71,6 +75,7 @@ class Rebuilt:
     sampler: NoisySampler
     same_text: bool
     variants: tuple[NoisySampler, ...] = ()
+    windows: WindowSampler | None = None
 
     def classifier(self, sigma: float) -> BaseClassifier:
         """Returns the base classifier for noise of one standard deviation.
@@ -108,6 +113,17 @@ class Rebuilt:
         sigma, rows = statement.params.sigma, () if statement.variants is None else statement.variants.rows
         drawn = [self._draws(sigma, row.estimation) for row in rows]
         return [replace(draws, sampler=of) for draws, of in zip(drawn, self.variants, strict=True)]
+
+    def draws_of_windows(self, statement: Statement) -> list[Draws]:
+        """Returns the estimation samples under noise on the window; none where there are none.
+
+        Args:
+            statement: The parsed document.
+        """
+        parameters = statement.parameters
+        if parameters is None or parameters.estimation is None or self.windows is None:
+            return []
+        return [replace(self._draws(statement.params.sigma, parameters.estimation), sampler=self.windows)]
 
     def _draws(self, sigma: float, stated: StatedSamples) -> Draws:
         return Draws(
@@ -155,6 +171,8 @@ def rebuild(
     """
     stated, spec = statement.classifier, statement.request.classifier
     backbone = in_precision(_adapted(statement, _backbone(statement, cards, backbones), adapters), stated.dtype)
+    if is_channels_last(statement.software):
+        backbone = backbone.in_memory_format(channels_last=True)
     noisy = stated.noisy_image
     sampler = NoisySampler(
         image=image.noisy,
@@ -164,7 +182,7 @@ def rebuild(
         device=backbone.device,
         pixel_map=None if noisy is None else PixelMap.of(noisy.map, backbone.image_size),
     )
-    variants = _variants(statement, image, sampler)
+    variants, windows = _variants(statement, image, sampler), _windows(statement, image, sampler)
     encoded = EncodedSampler(pixels=sampler, encode=backbone.encode_image)
     checkpoint = _prompt(statement, backbone, prompts)
     if stated.text_sha256 is not None:  # the noise key follows from it: no processor rounds it
@@ -177,7 +195,9 @@ def rebuild(
     _compare("extra class", None if head.rejection is None else head.rejection.sha256, stated.rejection_sha256)
     _compare("bank members", member_digests(prompt) if isinstance(prompt, Bank) else (), stated.members)
     same_text = text_features_sha256(head.text_features) == stated.text_features_sha256
-    return Rebuilt(backbone=backbone, head=head, sampler=sampler, same_text=same_text, variants=variants)
+    return Rebuilt(
+        backbone=backbone, head=head, sampler=sampler, same_text=same_text, variants=variants, windows=windows
+    )
 
 
 def _variants(statement: Statement, image: ModelInput, sampler: NoisySampler) -> tuple[NoisySampler, ...]:
@@ -189,6 +209,18 @@ def _variants(statement: Statement, image: ModelInput, sampler: NoisySampler) ->
             replace(sampler, image=seen.pixels, noise=Noise(bytes.fromhex(row.key), statement.noise.law)), stated.n
         )
         for row, seen in zip(stated.rows, image.variants, strict=True)
+    )
+
+
+def _windows(statement: Statement, image: ModelInput, sampler: NoisySampler) -> WindowSampler | None:
+    """Returns the noise on window and model input, under the key of the values before the window."""
+    if (stated := statement.parameters) is None or stated.key is None or image.grey is None:
+        return None
+    noise = Noise(bytes.fromhex(stated.key), statement.noise.law)
+    return WindowSampler(
+        pixels=replace(sampler, noise=noise),
+        windows=WindowNoise(noise=noise, centre=stated.centre, width=stated.width, sigma=stated.sigma),
+        render=GreyRenderer.of(image.grey, image.pixels.shape[1]).model_input,
     )
 
 

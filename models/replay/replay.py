@@ -1,7 +1,7 @@
 """Replays a certificate on this machine: draws its labels again from the revealed key, or others from a fresh one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 import numpy as np
@@ -12,17 +12,16 @@ from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.statement import StatedCertificate, Statement
 from certrad.models.replay.near_ties import EXACT, NearTies
 from certrad.models.replay.rebuild import Draws, Rebuilt
+from certrad.models.replay.undetected import describe_undetected
 from certrad.models.smoothing import (
-    SequentialTest,
     Stream,
     certify,
     clopper_pearson_lower,
     clopper_pearson_upper,
-    decide,
     labels,
 )
 from certrad.models.smoothing.plan import plan_samples
-from certrad.models.types import Certificate, FixedSigma, LabelCounts, SmoothingParams
+from certrad.models.types import Certificate, SmoothingParams
 
 _OnSamples = Callable[[int], None]
 
@@ -84,7 +83,7 @@ def check_labels(
         allowed, total = draws.near_ties if tolerant else EXACT, len(parse_labels(draws.stated.labels))
         found = _replay(draws, n, random, allowed, report_done)
         sentences.append(_agreement(found, total, allowed, statement.params.alpha, tolerant=tolerant))
-        sentences.append(_describe_undetected(statement, found.near_ties, found.total, total))
+        sentences.append(describe_undetected(statement, found.near_ties, found.total, total))
     return "; ".join(sentences)
 
 
@@ -123,6 +122,39 @@ def check_variants(
         return "no variant was sampled"
     agreement = _agreement(found, total, allowed, statement.params.alpha, tolerant=tolerant)
     return f"of {len(every)} variants, {agreement}"
+
+
+def check_windows(
+    statement: Statement,
+    rebuilt: Rebuilt,
+    n: int,
+    random: Random,
+    *,
+    tolerant: bool,
+    on_samples: _OnSamples = lambda _: None,
+) -> str:
+    """Checks that n random samples with noise on the window, or all, have the labels of the transcript.
+
+    Args:
+        statement: The parsed document.
+        rebuilt: Its classifier, and the noise on window and model input.
+        n: Number of samples.
+        random: Draws their indices.
+        tolerant: Whether labels may differ in near-ties, see `Rebuilt.may_differ`.
+        on_samples: Called with the number of samples done.
+
+    Returns:
+        A sentence that says what agrees.
+
+    Raises:
+        ValueError: A label differs that may not, or too many do; the message says which.
+    """
+    for draws in rebuilt.draws_of_windows(statement):
+        allowed, total = draws.near_ties if tolerant else EXACT, len(parse_labels(draws.stated.labels))
+        found = _replay(draws, n, random, allowed, _summed(on_samples))
+        agreement = _agreement(found, total, allowed, statement.params.alpha, tolerant=tolerant)
+        return f"{agreement}; {describe_undetected(statement, found.near_ties, found.total, total)}"
+    return "no sample with noise on the window was drawn"
 
 
 def _summed(on_samples: _OnSamples) -> _OnSamples:
@@ -230,11 +262,11 @@ def _compare(draws: Draws, stated: dict[int, int], allowed: NearTies, on_drawn: 
 
     They are drawn in batches of the block size, the last one padded.
     """
-    one, size, found = replace(draws.sampler, batch_size=1), draws.sampler.batch_size, _Comparison()
+    size, found = draws.sampler.batch_size, _Comparison()
     indices = list(stated)
     for first in range(0, len(indices), size):
         part = indices[first : first + size]
-        pixels = torch.cat([one.batch(Stream.ESTIMATE, index) for index in part])
+        pixels = torch.cat([draws.sampler.sample(Stream.ESTIMATE, index) for index in part])
         with torch.inference_mode():
             padded = draws.classifier.logits(F.pad(pixels, (0, 0) * 3 + (0, size - len(part))))
         logits = padded[: len(part)].cpu()
@@ -244,40 +276,3 @@ def _compare(draws: Draws, stated: dict[int, int], allowed: NearTies, on_drawn: 
         found += _Comparison(equal=int((~differ).sum()), near_ties=tied, wrong=int(differ.sum()) - tied)
         on_drawn(len(part))
     return found
-
-
-def _describe_undetected(statement: Statement, differ: int, replayed: int, total: int) -> str:
-    """Returns a sentence: how many labels may be forged unnoticed, and the radius without them.
-
-    See docs/mathematics.md, 7.1.
-    """
-    alpha = statement.params.alpha
-    share = differ / total if replayed == total else clopper_pearson_upper(differ, replayed, alpha)
-    forged = int(share * total)
-    words = f"with confidence {1 - alpha:g} at most {forged} are forged"
-    match statement.request.sigma, statement.claim:
-        case FixedSigma(sigma), StatedCertificate():
-            remaining = _radius_without(statement, statement.request.params.at(sigma), forged)
-        case _:
-            return words
-    end = f"a radius of {remaining}" if remaining > 0 else "no radius: replay more samples"
-    return f"{words}, which would leave {end}"
-
-
-def _radius_without(statement: Statement, params: SmoothingParams, forged: int) -> float:
-    """Returns the radius that follows if so many labels of the class were in truth the runner-up's."""
-    counted, selection = statement.estimation.per_class, statement.selection
-    if (index := selection.top) is None or forged > counted[index]:
-        return 0.0
-    others = [(count, label) for label, count in enumerate((*counted, statement.estimation.invalid)) if label != index]
-    worst = [*counted, statement.estimation.invalid]
-    worst[index] -= forged
-    worst[max(others)[1]] += forged
-    counts = LabelCounts(per_class=tuple(worst[:-1]), invalid=worst[-1])
-    if params.target_radius is None:
-        outcome = decide(selection, counts, params)
-        return outcome.radius if isinstance(outcome, Certificate) else 0.0
-    test = SequentialTest(params, selection, look_every=counts.total)
-    verdict = test.look(counts)
-    at_n = verdict.outcome if verdict is not None else None
-    return max(test.running_radius, at_n.radius if isinstance(at_n, Certificate) else 0.0)

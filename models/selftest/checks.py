@@ -25,8 +25,9 @@ from certrad.models.selftest.outcome import CheckFailedError, run_check
 from certrad.models.selftest.references import References
 from certrad.models.shipped import SHIPPED_PROMPTS, shipped_prompts
 from certrad.models.smoothing.device import noise_law
+from certrad.models.smoothing.labelling import label_batches
 from certrad.models.smoothing.noise import CPU_LAWS, GRID, Noise, Stream, boxmuller, philox4x32
-from certrad.models.smoothing.sampling import NoisySampler, count, labels
+from certrad.models.smoothing.sampling import NoisySampler, count
 from certrad.models.types import NoiseLaw
 from certrad.models.types.selftest import SelfTestCheck
 
@@ -189,10 +190,8 @@ def count_labels(
     sampler = NoisySampler(
         image=image, sigma=sigma, noise=noise, batch_size=batch_size, device=classifier.backbone.device
     )
-    drawn = []
-    with torch.inference_mode(), closing(sampler.batches(Stream.PREDICT, range(0, samples, batch_size))) as batches:
-        for _, pixels in batches:
-            drawn.append(labels(classifier.logits(pixels)))
+    with closing(label_batches(sampler, classifier, Stream.PREDICT, range(0, samples, batch_size))) as batches:
+        drawn = [found for _, found in batches]
     counted = count(np.concatenate(drawn), classifier.n_classes)
     return [*counted.per_class, counted.invalid]
 

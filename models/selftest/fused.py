@@ -8,7 +8,7 @@ import torch
 
 from certrad.models.selftest.outcome import CheckFailedError
 from certrad.models.smoothing.device_noise import DeviceNoise
-from certrad.models.smoothing.fused_noise import FusedNoise, fused_normals, fused_words, record_comparison
+from certrad.models.smoothing.fused_noise import FusedNoise, InputForm, fused_normals, fused_words, record_comparison
 from certrad.models.smoothing.noise import Noise, Stream, boxmuller, philox4x32, two_words
 
 KEY: Final = bytes(range(0xC0, 0xE0))
@@ -19,6 +19,9 @@ SHAPES: Final = ((1, 1, 1), (3, 5, 7), (3, 33, 31), (3, 224, 224))
 INDICES: Final = (range(1), range(1, 4), range(999_999, 1_000_001))
 MOST_ULP: Final = 4
 """Logarithm, sine and cosine of either side may err by up to 2 units in the last place."""
+_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
+_STD: Final = (0.26862954, 0.26130258, 0.27577711)
+"""Those of CLIP."""
 
 
 def choose_noise_kernel(device: torch.device, shapes: Sequence[tuple[int, int, int]] = SHAPES) -> str:
@@ -79,6 +82,7 @@ def compare_fused_noise(device: torch.device, shapes: Sequence[tuple[int, int, i
                     raise CheckFailedError(f"a noisy pixel differs in {where}")
                 worst, values = max(worst, ulp), values + len(indices) * d
     _compare_precision(device)
+    _compare_forms(device)
     return (
         f"words and pixels of {values} values equal the eager law's, normals within {worst:.0f} units in the last place"
     )
@@ -104,6 +108,26 @@ def _compare_precision(device: torch.device) -> None:
         found = FusedNoise(key=KEY, image=pixels, sigma=sigma).inputs(Stream.ESTIMATE, range(4))
         if not torch.equal(found, eager.pixels(Stream.ESTIMATE, range(4))):
             raise CheckFailedError(f"{name} is not taken in float64")
+
+
+def _compare_forms(device: torch.device) -> None:
+    """Compares normalised inputs, of every dtype and memory format, with normalised pixels.
+
+    Raises:
+        CheckFailedError: One differs.
+    """
+    pixels = _on(np.random.default_rng(1).random((3, 5, 7)), device)
+    eager = DeviceNoise(noise=Noise(KEY, "philox-boxmuller-f64"), image=pixels, sigma=SIGMA, fused=None)
+    drawn = eager.pixels(Stream.ESTIMATE, range(4))
+    mean, std = (torch.tensor(each, device=device).view(1, 3, 1, 1) for each in (_MEAN, _STD))
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        expected = ((drawn - mean) / std).to(dtype)
+        for channels_last in (False, True):
+            form = InputForm(dtype=dtype, channels_last=channels_last, mean=_MEAN, std=_STD)
+            found = FusedNoise(key=KEY, image=pixels, sigma=SIGMA, form=form).inputs(Stream.ESTIMATE, range(4))
+            if not torch.equal(found, expected):
+                layout = "channels last" if channels_last else "channels first"
+                raise CheckFailedError(f"a normalised input differs in {dtype}, {layout}")
 
 
 def _words(stream: Stream, indices: range, pairs: int, device: torch.device) -> torch.Tensor:

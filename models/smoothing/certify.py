@@ -15,6 +15,7 @@ from certrad.models.smoothing.blocks import Blocks, Layout, MemoryBlocks, Shared
 from certrad.models.smoothing.bounds import decide, decide_class
 from certrad.models.smoothing.certification import Certification, Estimation
 from certrad.models.smoothing.input_map import InputMap
+from certrad.models.smoothing.labelling import label_batches
 from certrad.models.smoothing.noise import Noise, Stream
 from certrad.models.smoothing.prefix import prefix
 from certrad.models.smoothing.sampling import (
@@ -23,7 +24,6 @@ from certrad.models.smoothing.sampling import (
     NoisySampler,
     Sampler,
     count,
-    label_batches,
 )
 from certrad.models.smoothing.sequential import SequentialDecision, SequentialTest
 from certrad.models.types import Decision, LabelCounts, NoiseLaw, SamplingBudget, SmoothingParams

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from certrad.models.smoothing.fused_noise import FusedNoise, fused_noise_is_exact
+from certrad.models.smoothing.fused_noise import PIXELS, FusedNoise, InputForm, fused_noise_is_exact
 from certrad.models.smoothing.noise import GRID, Noise, Stream, boxmuller
 
 Event = TypeVar("Event")
@@ -31,9 +31,15 @@ class DeviceNoise:
     image: torch.Tensor
     sigma: float
     fused: FusedNoise | None
+    _grid: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_grid", torch.tensor(float(GRID), device=self.image.device))
 
     @staticmethod
-    def of(image: NDArray[Any], sigma: float, noise: Noise, device: torch.device) -> "DeviceNoise":
+    def of(
+        image: NDArray[Any], sigma: float, noise: Noise, device: torch.device, form: InputForm = PIXELS
+    ) -> "DeviceNoise":
         """Returns the noisy copies of an image; it is moved to the device only once.
 
         Args:
@@ -41,18 +47,25 @@ class DeviceNoise:
             sigma: Noise standard deviation in pixels of [0, 1].
             noise: The key and the law.
             device: Where they are drawn.
+            form: The form of what is drawn.
+
+        Raises:
+            ValueError: Only the kernel draws the form, and the device does not use it.
         """
         pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float64)).to(device)
-        fused = FusedNoise(key=noise.key, image=pixels, sigma=sigma) if fused_noise_is_exact(device) else None
+        exact = fused_noise_is_exact(device)
+        if form != PIXELS and not exact:
+            raise ValueError(f"only pixels can be drawn on {device}, where the fused kernel is not used")
+        fused = FusedNoise(key=noise.key, image=pixels, sigma=sigma, form=form) if exact else None
         return DeviceNoise(noise=noise, image=pixels, sigma=sigma, fused=fused)
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
         """Returns what drawing reads on the device."""
-        return (self.image,) if self.fused is None else self.fused.tensors
+        return (self.image, self._grid) if self.fused is None else self.fused.tensors
 
     def pixels(self, stream: Stream, indices: range) -> torch.Tensor:
-        """Returns the samples, (len(indices), C, H, W) float32.
+        """Returns the samples, (len(indices), C, H, W), float32 pixels or in the form of the kernel.
 
         Args:
             stream: What the noise is for.
@@ -63,8 +76,7 @@ class DeviceNoise:
         eps = boxmuller(self.noise.key, stream, indices, self.image.numel(), self.image.device)
         k = eps.mul_(self.sigma).add_(self.image.reshape(-1)).mul_(GRID).round_()
         # CUDA multiplies by the reciprocal of a Python number, which is not k / 255; by a tensor it divides.
-        grid = torch.tensor(float(GRID), device=k.device)
-        return k.to(torch.float32).div_(grid).reshape(len(indices), *self.image.shape)
+        return k.to(torch.float32).div_(self._grid).reshape(len(indices), *self.image.shape)
 
 
 @cache

@@ -1,8 +1,10 @@
 """A map that noisy images go through before the classifier, as the sampler sees it."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,3 +24,6 @@ class InputMap(Protocol):
 
     def of_tensor(self, pixels: Tensor, /) -> Tensor:
         """Returns the inputs of images (B, C, H, W), on their device."""
+
+    def tensors(self, device: torch.device, /) -> Iterable[Tensor]:
+        """Returns what `of_tensor` reads on a device beside the images; it is moved there once."""

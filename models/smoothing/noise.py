@@ -36,6 +36,14 @@ class Stream(IntEnum):
     PREDICT = 3
 
 
+class ParameterStream(IntEnum):
+    """The purpose of noise on parameters of the rendering: the stream of the pixels, plus 4. A part of the law too."""
+
+    SELECT = 5
+    ESTIMATE = 6
+    PREDICT = 7
+
+
 @dataclass(frozen=True, slots=True)
 class Noise:
     """Standard normal noise for one certificate.
@@ -55,7 +63,9 @@ class Noise:
         if self.law not in get_args(NoiseLaw):
             raise ValueError(f"the noise law must be one of {', '.join(get_args(NoiseLaw))}; got {self.law!r}")
 
-    def standard_normal(self, stream: Stream, index: int, shape: Sequence[int]) -> NDArray[np.float64]:
+    def standard_normal(
+        self, stream: Stream | ParameterStream, index: int, shape: Sequence[int]
+    ) -> NDArray[np.float64]:
         """Returns the noise of sample `index` of `stream`, float64, on the CPU.
 
         Args:
@@ -70,7 +80,7 @@ class Noise:
         return flat.reshape(shape)
 
 
-def ziggurat(key: bytes, stream: Stream, indices: range, d: int) -> Iterator[NDArray[np.float64]]:
+def ziggurat(key: bytes, stream: Stream | ParameterStream, indices: range, d: int) -> Iterator[NDArray[np.float64]]:
     """Yields the d normals of each sample in turn by the law `philox-ziggurat-f64`, float64, always in the same memory.
 
     Philox4x64-10 (Salmon et al. 2011) with key = the first 16 bytes as two little-endian words and counter words
@@ -93,7 +103,9 @@ def ziggurat(key: bytes, stream: Stream, indices: range, d: int) -> Iterator[NDA
         yield normals
 
 
-def aes_boxmuller(key: bytes, stream: Stream, indices: range, d: int) -> Iterator[NDArray[np.float64]]:
+def aes_boxmuller(
+    key: bytes, stream: Stream | ParameterStream, indices: range, d: int
+) -> Iterator[NDArray[np.float64]]:
     """Yields the d normals of each sample in turn by the law `aes128ctr-boxmuller-f64`, float64, in the same memory.
 
     The words are the keystream of AES-128 in counter mode (NIST SP 800-38A, 6.5) with key = the first 16 bytes and the
@@ -130,14 +142,18 @@ def aes_boxmuller(key: bytes, stream: Stream, indices: range, d: int) -> Iterato
         yield normals.reshape(-1)[:d]
 
 
-CPU_LAWS: Final[Mapping[NoiseLaw, Callable[[bytes, Stream, range, int], Iterator[NDArray[np.float64]]]]] = {
+CPU_LAWS: Final[
+    Mapping[NoiseLaw, Callable[[bytes, Stream | ParameterStream, range, int], Iterator[NDArray[np.float64]]]]
+] = {
     "philox-ziggurat-f64": ziggurat,
     "aes128ctr-boxmuller-f64": aes_boxmuller,
 }
 """The laws that are drawn on the CPU, sample by sample; `philox-boxmuller-f64` is drawn on the device, many at once."""
 
 
-def boxmuller(key: bytes, stream: Stream, indices: range, d: int, device: torch.device) -> torch.Tensor:
+def boxmuller(
+    key: bytes, stream: Stream | ParameterStream, indices: range, d: int, device: torch.device
+) -> torch.Tensor:
     """Returns (len(indices), d) float64 normals on `device` by the law `philox-boxmuller-f64`, one row per sample.
 
     Philox4x32-10 with key = the first 8 bytes as two little-endian words and counter words [pair, 0, index, stream].

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from certrad.models.smoothing.device_noise import CudaStreams, DeviceNoise, drawn_beside
+from certrad.models.smoothing.fused_noise import PIXELS, InputForm, fused_noise_is_exact
 from certrad.models.smoothing.input_map import InputMap
 from certrad.models.smoothing.noise import CPU_LAWS, GRID, Noise, Stream
 from certrad.models.types import ETA, LabelCounts
@@ -88,6 +88,7 @@ class NoisySampler:
         device: Where the batches are made.
         pixel_map: The map from a noisy image to an input of the base classifier, which is then a part of that
             classifier, applied where the image is drawn; None where the noisy image is the input.
+        form: The form of the inputs; another one than `PIXELS` only where `in_form` gave it.
     """
 
     image: NDArray[Any]
@@ -96,6 +97,7 @@ class NoisySampler:
     batch_size: int
     device: torch.device
     pixel_map: InputMap | None = None
+    form: InputForm = PIXELS
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.dtype not in (np.float32, np.float64):
@@ -131,6 +133,15 @@ class NoisySampler:
         """
         return replace(self, sigma=sigma)
 
+    def in_form(self, form: InputForm) -> "NoisySampler | None":
+        """Returns the sampler of the same noise whose inputs have this form, or None where only pixels can be drawn.
+
+        Args:
+            form: The form, whose normalisation is that of the image's channels.
+        """
+        by_kernel = self.noise.law not in CPU_LAWS and fused_noise_is_exact(self.device)
+        return replace(self, form=form) if by_kernel and self.pixel_map is None else None
+
     def batches(self, stream: Stream, starts: Iterable[int]) -> Generator[tuple[int, torch.Tensor], None, None]:
         """Yields (start, `batch(stream, start)`) for every start, in order.
 
@@ -143,11 +154,11 @@ class NoisySampler:
             starts: Indices of first samples, multiples of the batch size.
         """
         if self.noise.law in CPU_LAWS:
-            return _drawn_ahead(lambda start: self.batch(stream, start), starts)
+            return drawn_ahead(lambda start: self.batch(stream, start), starts)
         return self._device_batches(stream, starts)
 
     def batch(self, stream: Stream, start: int) -> torch.Tensor:
-        """Returns inputs start .. start + batch_size - 1 of `stream`: (batch_size, C, H, W) float32 on the device.
+        """Returns inputs start .. start + batch_size - 1 of `stream`: (batch_size, C, H, W) on the device.
 
         Args:
             stream: What the noise is for.
@@ -161,13 +172,22 @@ class NoisySampler:
             return self._rows_on_cpu(stream, indices)
         return self._inputs_on_device(self._device_noise(), stream, indices)
 
+    def sample(self, stream: Stream, index: int) -> torch.Tensor:
+        """Returns one sample, (1, C, H, W) float32 on the device.
+
+        Args:
+            stream: What the noise is for.
+            index: The sample.
+        """
+        return replace(self, batch_size=1).batch(stream, index)
+
     def _indices(self, start: int) -> range:
         if start < 0 or start % self.batch_size:
             raise ValueError(f"start must be a multiple of the batch size {self.batch_size}, got {start!r}")
         return range(start, start + self.batch_size)
 
     def _device_noise(self) -> DeviceNoise:
-        return DeviceNoise.of(self.image, self.sigma, self.noise, self.device)
+        return DeviceNoise.of(self.image, self.sigma, self.noise, self.device, self.form)
 
     def _device_batches(self, stream: Stream, starts: Iterable[int]) -> Generator[tuple[int, torch.Tensor], None, None]:
         noise = self._device_noise()
@@ -176,7 +196,9 @@ class NoisySampler:
             return self._inputs_on_device(noise, stream, self._indices(start))
 
         if self.device.type == "cuda":
-            yield from drawn_beside(draw, starts, CudaStreams.of(self.device), reads=noise.tensors)
+            of_map = () if self.pixel_map is None else self.pixel_map.tensors(self.device)
+            reads = (*noise.tensors, *of_map)  # made before the stream beside begins
+            yield from drawn_beside(draw, starts, CudaStreams.of(self.device), reads=reads)
         else:
             yield from ((start, draw(start)) for start in starts)
 
@@ -234,33 +256,15 @@ def count(labels: NDArray[np.uint16], n_classes: int) -> LabelCounts:
     return LabelCounts(per_class=tuple(per_class), invalid=invalid)
 
 
-def label_batches(
-    sampler: Sampler, base_classifier: BaseClassifier, stream: Stream, starts: Iterable[int]
-) -> Generator[tuple[int, NDArray[np.uint16]], None, None]:
-    """Yields (start, labels) of whole batches, in order; close it where the loop may stop early.
-
-    Args:
-        sampler: Draws batches of inputs of the classifier.
-        base_classifier: The classifier that is smoothed.
-        stream: What the noise is for.
-        starts: Indices of first samples, multiples of the batch size.
-
-    Raises:
-        ValueError: The classifier returns logits of another shape.
-    """
-    expected = (sampler.batch_size, base_classifier.n_classes)
-    with closing(sampler.batches(stream, starts)) as batches:
-        for start, inputs in batches:
-            with torch.inference_mode():
-                logits = base_classifier.logits(inputs)
-            if logits.shape != expected:
-                raise ValueError(f"logits must be of shape {expected}, got {tuple(logits.shape)}")
-            yield start, labels(logits)
-
-
-def _drawn_ahead(
+def drawn_ahead(
     draw: Callable[[int], torch.Tensor], starts: Iterable[int]
 ) -> Generator[tuple[int, torch.Tensor], None, None]:
+    """Yields (start, `draw(start)`) for every start, in order; a background thread draws the next ones.
+
+    Args:
+        draw: Draws a batch.
+        starts: Indices of first samples.
+    """
     pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="noise")
     pending: deque[tuple[int, Future[torch.Tensor]]] = deque()
     try:

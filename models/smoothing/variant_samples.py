@@ -7,9 +7,10 @@ from functools import partial
 import numpy as np
 
 from certrad.models.smoothing.blocks import Blocks, Layout
+from certrad.models.smoothing.labelling import label_batches
 from certrad.models.smoothing.noise import Stream
 from certrad.models.smoothing.prefix import prefix
-from certrad.models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count, label_batches
+from certrad.models.smoothing.sampling import LABEL_DTYPE, BaseClassifier, NoisySampler, count
 from certrad.models.smoothing.variants import VariantBounds, bound_variant, minimum
 from certrad.models.types import AlphaSplit, LabelCounts
 from certrad.models.types.variants import VariantEvidence, VariantRecord, VariantsEvidence

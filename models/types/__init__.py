@@ -5,16 +5,14 @@ from certrad.models.types.cards import BackboneCard, DatasetCard, PromptCard, Ta
 from certrad.models.types.request import (
     TEMPLATE_PROMPT,
     Adaptation,
-    AutoSigma,
     CertifyRequest,
     ClassifierSpec,
-    FixedSigma,
     GatedAdaptation,
     Region,
-    SigmaChoice,
     ZeroShotAdaptation,
 )
 from certrad.models.types.routing import SigmaRouting
+from certrad.models.types.sigma_choice import AutoSigma, FixedSigma, SigmaChoice
 from certrad.models.types.smoothing import (
     ETA,
     Abstention,

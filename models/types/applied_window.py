@@ -1,4 +1,8 @@
-"""The window that was applied to an image, as results and documents state it."""
+"""The window that was applied to an image, as results and documents state it.
+
+A window is stated as header, request or task have it, and as it was rendered: rounded to the lattice of windows.
+Documents from before the lattice have the kinds of version 1, whose windows were rendered as they are.
+"""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -13,8 +17,7 @@ from certrad.models.types.window import (
     WindowPreset,
     check_window,
 )
-
-WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+from certrad.models.types.window_lattice import WindowFunction, rendered_cell
 
 LOW_PERCENT: Final = 1.0
 HIGH_PERCENT: Final = 99.0
@@ -40,25 +43,53 @@ class _OfHeader:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeaderWindow(_OfHeader):
+class WindowOfHeader(_OfHeader):
     """A window of the file's header.
 
     Attributes:
         centre: Centre, in the image's values after the modality step.
         width: Width in the same unit.
         function: Its function (PS3.3 C.11.2.1.2 and C.11.2.1.3).
-        kind: Tells the windows apart in JSON, with the version of what its fields mean.
     """
 
     centre: float
     width: float
     function: WindowFunction
-    kind: Literal["header/1"] = "header/1"
 
     def __post_init__(self) -> None:
         _OfHeader.__post_init__(self)
         if not (isfinite(self.centre) and isfinite(self.width) and self.width > 0):
             raise ValueError("centre and width must be finite, and the width above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderWindow(WindowOfHeader):
+    """A window of the file's header, and the window of the lattice that it was rounded to.
+
+    Attributes:
+        rendered_centre: Centre that was rendered; left out, it is computed.
+        rendered_width: Width that was rendered; left out, it is computed.
+        kind: Tells the windows apart in JSON, with the version of what its fields mean.
+    """
+
+    rendered_centre: float = 0.0
+    rendered_width: float = 0.0
+    kind: Literal["header/2"] = "header/2"
+
+    def __post_init__(self) -> None:
+        WindowOfHeader.__post_init__(self)
+        _round(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnroundedHeaderWindow(WindowOfHeader):
+    """A window of the file's header, rendered as it is, before windows were rounded to a lattice.
+
+    Attributes:
+        kind: Tells the windows apart in JSON, with the version of what its fields mean.
+    """
+
+    kind: Literal["header/1"] = "header/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,27 +104,55 @@ class HeaderTable(_OfHeader):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SentWindow:
+class WindowOfRequest:
     """A window of the request.
 
     Attributes:
         centre: Centre, in the image's values after the modality step.
         width: Width in the same unit.
         function: Always `LINEAR`.
-        kind: Tells the windows apart in JSON, with the version of what its fields mean.
     """
 
     centre: float
     width: float
     function: Literal["LINEAR"] = "LINEAR"
-    kind: Literal["request/1"] = "request/1"
 
     def __post_init__(self) -> None:
         check_window(self.centre, self.width)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskWindow:
+class SentWindow(WindowOfRequest):
+    """A window of the request, and the window of the lattice that it was rounded to.
+
+    Attributes:
+        rendered_centre: Centre that was rendered; left out, it is computed.
+        rendered_width: Width that was rendered; left out, it is computed.
+        kind: Tells the windows apart in JSON, with the version of what its fields mean.
+    """
+
+    rendered_centre: float = 0.0
+    rendered_width: float = 0.0
+    kind: Literal["request/2"] = "request/2"
+
+    def __post_init__(self) -> None:
+        WindowOfRequest.__post_init__(self)
+        _round(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnroundedSentWindow(WindowOfRequest):
+    """A window of the request, rendered as it is, before windows were rounded to a lattice.
+
+    Attributes:
+        kind: Tells the windows apart in JSON, with the version of what its fields mean.
+    """
+
+    kind: Literal["request/1"] = "request/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowOfTask:
     """A preset of the task, because the request names it or because the file has no window.
 
     Attributes:
@@ -102,7 +161,6 @@ class TaskWindow:
         centre: Centre, in the image's values after the modality step.
         width: Width in the same unit.
         function: Always `LINEAR`.
-        kind: Tells the windows apart in JSON, with the version of what its fields mean.
     """
 
     modality: str
@@ -110,7 +168,6 @@ class TaskWindow:
     centre: float
     width: float
     function: Literal["LINEAR"] = "LINEAR"
-    kind: Literal["preset/1"] = "preset/1"
 
     def __post_init__(self) -> None:
         _ = self.preset  # checks all of it
@@ -119,6 +176,36 @@ class TaskWindow:
     def preset(self) -> WindowPreset:
         """Returns the preset."""
         return WindowPreset(modality=self.modality, name=self.name, centre=self.centre, width=self.width)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskWindow(WindowOfTask):
+    """A preset of the task, and the window of the lattice that it was rounded to.
+
+    Attributes:
+        rendered_centre: Centre that was rendered; left out, it is computed.
+        rendered_width: Width that was rendered; left out, it is computed.
+        kind: Tells the windows apart in JSON, with the version of what its fields mean.
+    """
+
+    rendered_centre: float = 0.0
+    rendered_width: float = 0.0
+    kind: Literal["preset/2"] = "preset/2"
+
+    def __post_init__(self) -> None:
+        WindowOfTask.__post_init__(self)
+        _round(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnroundedTaskWindow(WindowOfTask):
+    """A preset of the task, rendered as it is, before windows were rounded to a lattice.
+
+    Attributes:
+        kind: Tells the windows apart in JSON, with the version of what its fields mean.
+    """
+
+    kind: Literal["preset/1"] = "preset/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +246,25 @@ class FullRange:
     kind: Literal["full_range/1"] = "full_range/1"
 
 
-AppliedWindow = HeaderWindow | HeaderTable | SentWindow | TaskWindow | PercentileRange | FullRange
+RoundedWindow = HeaderWindow | SentWindow | TaskWindow
+"""A window that was rounded to the lattice before the image was rendered."""
+UnroundedWindow = UnroundedHeaderWindow | UnroundedSentWindow | UnroundedTaskWindow
+"""A window of a document from before the lattice, which is rendered as it is."""
+AppliedWindow = RoundedWindow | UnroundedWindow | HeaderTable | PercentileRange | FullRange
+
+
+def _round(window: RoundedWindow) -> None:
+    """Sets the window that is rendered where it was left out, and refuses another one.
+
+    Raises:
+        ValueError: It is another one, or the lattice has none that is wide enough.
+    """
+    found = rendered_cell(window.function, window.centre, window.width)
+    if (window.rendered_centre, window.rendered_width) == (0.0, 0.0):
+        object.__setattr__(window, "rendered_centre", found.centre)
+        object.__setattr__(window, "rendered_width", found.width)
+    if (window.rendered_centre, window.rendered_width) != (found.centre, found.width):
+        raise ValueError("rendered_centre and rendered_width must be what centre and width are rounded to")
 
 
 def requested_window(applied: AppliedWindow | None) -> RequestedWindow:
@@ -170,11 +275,11 @@ def requested_window(applied: AppliedWindow | None) -> RequestedWindow:
             all shown with the window of the file.
     """
     match applied:
-        case SentWindow(centre=centre, width=width):
+        case WindowOfRequest(centre=centre, width=width):
             return FixedWindow(centre=centre, width=width)
-        case TaskWindow():
+        case WindowOfTask():
             return PresetWindow(preset=applied.preset)
         case PercentileRange():
             return PercentileWindow()
-        case HeaderWindow() | HeaderTable() | FullRange() | None:
+        case WindowOfHeader() | HeaderTable() | FullRange() | None:
             return FileWindow()

@@ -1,18 +1,22 @@
-"""What is drawn beside a certificate: an example of its radius, and the radius against the number of samples.
+"""What is drawn beside a certificate: an example of its radius, radius against samples, and other renderings.
 
-Neither is a part of the certificate; both can be computed again from it, from the image and from the model.
+None is a part of the certificate; all can be computed again from it, from the image and from the model.
 """
 
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-Figure = Literal["example", "curve"]
+Figure = Literal["example", "curve", "renderings"]
 Validity = Literal["alone", "together"]
-FIGURES: Final[tuple[Figure, ...]] = ("example", "curve")
+FIGURES: Final[tuple[Figure, ...]] = ("example", "curve", "renderings")
 
 EXAMPLE_NOTE: Final = (
     "One example of a change whose L2 norm is the certified radius, towards the runner-up. It is not the worst case, "
     "the class of the changed image was not computed, and the certificate does not rest on it."
+)
+RENDERINGS_NOTE: Final = (
+    "What the model saw of each rendering, rounded to 8 bits, to look at. The certificate names each model input by "
+    "its digest, and rests on none of these images."
 )
 CURVE_NOTES: Final[dict[Validity, str]] = {
     "alone": (
@@ -117,3 +121,21 @@ class RadiusCurve:
     )
     points: tuple[CurvePoint, ...]
     note: str = field(metadata=_doc("to be shown beside the curve"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderingImages:
+    """The model inputs of the variants of an image, to look at.
+
+    Attributes:
+        images: A PNG for each row of `variants` of the result, in base64; None for one that is not kept.
+        note: What must be said beside the images.
+    """
+
+    images: tuple[str | None, ...] = field(
+        metadata=_doc(
+            "a PNG in base64 for each of the `rows` of `variants`, in their order; null for one that is not kept: of "
+            "very many renderings the counterexample and some others are"
+        )
+    )
+    note: str = field(default=RENDERINGS_NOTE, metadata=_doc("to be shown beside the images"))

@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Final, Literal, get_args
 
 from certrad.models.types.applied_window import AppliedWindow, PercentileRange
+from certrad.models.types.grey_values import GreyImage
 from certrad.models.types.noise_space import NoisyImage
 from certrad.models.types.variants import VariantRecord
 
@@ -246,6 +247,7 @@ class ImageRecord(ImageFacts):
         scale: How far a change of the image can move what noise is added to.
         noisy: The rendered image that noise is added to; None, and absent in JSON, where it is the model input.
         variants: The renderings of the same file that were asked for; empty, and absent in JSON, where there are none.
+        grey: The values before the window; None, and absent in JSON, where no noise on the window was asked for.
     """
 
     pixels_sha256: str
@@ -254,6 +256,7 @@ class ImageRecord(ImageFacts):
     scale: ImageScale
     noisy: NoisyImage | None = field(default=None, metadata={"exclude_if": lambda noisy: noisy is None})
     variants: tuple[VariantRecord, ...] = field(default=(), metadata={"exclude_if": lambda variants: not variants})
+    grey: GreyImage | None = field(default=None, metadata={"exclude_if": lambda grey: grey is None})
 
     @property
     def noise_sha256(self) -> str:

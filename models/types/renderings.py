@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, NewType
 
 from certrad.models.types.applied_window import AppliedWindow
+from certrad.models.types.window_lattice import WindowFunction, rendered_cell
 
 Offset = NewType("Offset", int)
 """A whole number of either sign; every other integer of a document is at least 0."""
@@ -20,6 +21,28 @@ class WindowVariant:
 
     window: AppliedWindow
     kind: Literal["window/1"] = "window/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellVariant:
+    """The file in a window of the lattice that windows are rounded to.
+
+    Attributes:
+        centre: Its centre.
+        width: Its width.
+        function: The function of the window in force.
+        kind: Tells the renderings apart in JSON, with the version of what its fields mean.
+    """
+
+    centre: float
+    width: float
+    function: WindowFunction
+    kind: Literal["window_cell/1"] = "window_cell/1"
+
+    def __post_init__(self) -> None:
+        found = rendered_cell(self.function, self.centre, self.width)
+        if (found.centre, found.width) != (self.centre, self.width):
+            raise ValueError(f"the lattice has no window of centre {self.centre!r} and width {self.width!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,4 +116,4 @@ class RegionVariant:
     kind: Literal["region/1"] = "region/1"
 
 
-Rendering = WindowVariant | ShiftVariant | JpegVariant | BitsVariant | FrameVariant | RegionVariant
+Rendering = WindowVariant | CellVariant | ShiftVariant | JpegVariant | BitsVariant | FrameVariant | RegionVariant

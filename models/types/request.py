@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
+from certrad.models.types.calibration import SET_RATIO_MAX, PredictionSetRequest
 from certrad.models.types.cards import check_classes
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
+from certrad.models.types.parameters import ParameterSigma
 from certrad.models.types.rejection import UNLIKE, known_classes, rejection_index
-from certrad.models.types.routing import SigmaRouting
-from certrad.models.types.smoothing import DEFAULT_SIGMA, SamplingParams, Scope, check_sigma
+from certrad.models.types.sigma_choice import AutoSigma, FixedSigma, SigmaChoice
+from certrad.models.types.smoothing import SamplingParams, Scope
 from certrad.models.types.variants import VariantsRequest
 from certrad.models.types.window import FileWindow, RequestedWindow
 
@@ -118,84 +120,6 @@ class Region:
             raise ValueError(f"region needs x, y >= 0 and w, h >= 1, got {self.x},{self.y},{self.w},{self.h}")
 
 
-@dataclass(frozen=True, slots=True)
-class FixedSigma:
-    """The sender's own noise level.
-
-    Attributes:
-        sigma: Noise standard deviation in model-input pixels of [0, 1], in [0.02, 2].
-    """
-
-    sigma: float = DEFAULT_SIGMA
-
-    def __post_init__(self) -> None:
-        check_sigma(self.sigma)
-
-    @property
-    def sigmas(self) -> tuple[float, ...]:
-        """Returns the noise levels under which the claimed class may be counted."""
-        return (self.sigma,)
-
-    @property
-    def largest(self) -> float:
-        """Returns the largest noise level of any sample."""
-        return self.sigma
-
-    @property
-    def first(self) -> float:
-        """Returns the noise level of the first samples that are drawn."""
-        return self.sigma
-
-    @property
-    def selection_runs(self) -> int:
-        """Returns how many times n0 selection samples are drawn."""
-        return 1
-
-    @property
-    def estimation_runs(self) -> int:
-        """Returns how many times n estimation samples may be drawn."""
-        return 1
-
-
-@dataclass(frozen=True, slots=True)
-class AutoSigma:
-    """A noise level chosen for the image by certified selection (docs/mathematics.md, 4).
-
-    Attributes:
-        routing: The noise levels to choose from, and the selector.
-    """
-
-    routing: SigmaRouting
-
-    @property
-    def sigmas(self) -> tuple[float, ...]:
-        """Returns the noise levels under which the claimed class may be counted: one for each route."""
-        return self.routing.sigmas
-
-    @property
-    def largest(self) -> float:
-        """Returns the largest noise level of any sample."""
-        return max(*self.routing.sigmas, self.routing.selector_sigma)
-
-    @property
-    def first(self) -> float:
-        """Returns the noise level of the first samples that are drawn: the selector's."""
-        return self.routing.selector_sigma
-
-    @property
-    def selection_runs(self) -> int:
-        """Returns how many times n0 selection samples are drawn: for the route, then for its class."""
-        return 2
-
-    @property
-    def estimation_runs(self) -> int:
-        """Returns how many times n estimation samples may be drawn: for the selector, and for every route."""
-        return 1 + len(self.routing.sigmas)
-
-
-SigmaChoice = FixedSigma | AutoSigma
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertifyRequest:
     """A request to certify one image with one classifier.
@@ -212,6 +136,8 @@ class CertifyRequest:
         noise_space: Whether noise is added to the model input, or to the rendered image that it is made of. Sigma and
             all radii are those of that image, with pixels in [0, 1].
         variants: Renderings of the same file that the certificate is to cover too; None for none.
+        parameter_sigma: Noise on the window, under which the class is to hold too; None for none.
+        prediction_set: The prediction set that the certificate is to state; None for none.
         kind: Tells requests apart in JSON.
     """
 
@@ -225,6 +151,8 @@ class CertifyRequest:
     window: RequestedWindow = field(default_factory=FileWindow)
     noise_space: NoiseSpace = DEFAULT_NOISE_SPACE
     variants: VariantsRequest | None = None
+    parameter_sigma: ParameterSigma | None = None
+    prediction_set: PredictionSetRequest | None = None
     kind: Literal["certify"] = "certify"
 
     def __post_init__(self) -> None:
@@ -238,30 +166,59 @@ class CertifyRequest:
             case AutoSigma():
                 self._check_auto()
         if self.variants is not None:
-            self._check_variants()
+            self._check_plain("variants")
+        if self.parameter_sigma is not None:
+            self._check_plain("noise on the window")
+            if self.variants is not None:
+                raise ValueError("noise on the window must not be asked for together with variants")
+        if self.prediction_set is not None:
+            self._check_plain("a prediction set")
+            self._check_set(self.prediction_set)
         if self.noise_space != "model_input" and self.classifier.rejection_index is not None:
             raise ValueError("the threshold of an extra class is set for noise on the model input only")
 
     @property
     def samples_max(self) -> int:
-        """Returns the number of noisy samples that the job may take."""
-        return self.selection_samples + self.sigma.estimation_runs * self.params.n
+        """Returns the number of noisy samples that the job may take; with windows of a header at least so many."""
+        return self.samples_with(None if self.variants is None else self.variants.fewest)
+
+    def samples_with(self, variants: int | None) -> int:
+        """Returns the number of noisy samples that the job may take with so many variants.
+
+        Args:
+            variants: How many variants intake has rendered; None for a request without any.
+        """
+        of_variants = 0 if self.variants is None else (variants or 0) * self.variants.n
+        on_window = 0 if self.parameter_sigma is None else self.params.n
+        return self.selection_samples + self.estimation_samples + of_variants + on_window
+
+    @property
+    def estimation_samples(self) -> int:
+        """Returns the number of estimation samples of the file itself, of all runs, that the job may take."""
+        return self.sigma.estimation_runs * self.params.n
 
     @property
     def selection_samples(self) -> int:
         """Returns the number of selection samples."""
         return self.sigma.selection_runs * self.params.n0
 
-    def _check_variants(self) -> None:
-        """Refuses what the minimum rule does not cover: its class and its sigma must be fixed before the samples."""
+    def _check_plain(self, what: str) -> None:
+        """Refuses what a further claim does not cover: its class and its sigma must be fixed before the samples."""
         if isinstance(self.classifier.adaptation, ZeroShotAdaptation):
-            raise ValueError("variants need a prompt that does not depend on the image, got zero-shot adaptation")
+            raise ValueError(f"{what} needs a prompt that does not depend on the image, got zero-shot adaptation")
         if isinstance(self.sigma, AutoSigma):
-            raise ValueError("variants need a fixed sigma, got auto")
+            raise ValueError(f"{what} needs a fixed sigma, got auto")
         if self.params.target_radius is not None:
-            raise ValueError("variants need a fixed n, got target_radius")
+            raise ValueError(f"{what} needs a fixed n, got target_radius")
         if self.noise_space != "model_input":
-            raise ValueError("variants need noise on the model input, got noise_space=image")
+            raise ValueError(f"{what} needs noise on the model input, got noise_space=image")
+
+    def _check_set(self, asked: PredictionSetRequest) -> None:
+        """Refuses a radius that is too large for any threshold, and a class that no calibration image has."""
+        if self.classifier.rejection_index is not None:
+            raise ValueError("a prediction set needs a prompt without an extra class, of which no image is known")
+        if asked.radius > SET_RATIO_MAX * self.sigma.largest:
+            raise ValueError(f"prediction_radius must be at most {SET_RATIO_MAX:g} sigma, got {asked.radius!r}")
 
     def _check_auto(self) -> None:
         if isinstance(self.classifier.adaptation, ZeroShotAdaptation):

@@ -4,11 +4,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from certrad.models.types.applied_window import AppliedWindow
+from certrad.models.types.calibration import PredictionSetResult
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
 from certrad.models.types.image import ImageRadius, ImageWarning, NoImageRadius
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
+from certrad.models.types.parameter_result import ParametersResult
 from certrad.models.types.renderings import Rendering
+from certrad.models.types.routing_summary import RoutingSummary
 from certrad.models.types.smoothing import AbstentionReason, Bound, Decision, Scope
+from certrad.models.types.window_boxes import TriedBox
 
 AdaptationName = Literal["none", "zero_shot", "gated"]
 WarningCode = ImageWarning | Literal["prompt_noise_space", "backbone_note"]
@@ -34,46 +38,6 @@ class ResultWarning:
 
     code: WarningCode = field(metadata=_doc("what it is about; `backbone_note` is a remark of the backbone's card"))
     message: str = field(metadata=_doc("the same as sentences; to be shown above the radius"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteSummary:
-    """The limit that one outcome of the selector sets on the radius.
-
-    Attributes:
-        sigma: Noise standard deviation of the route; None for `invalid`.
-        sampled: Whether estimation samples of the route were drawn.
-        p_a_lower: See `RouteBounds`.
-        p_b_upper: See `RouteBounds`.
-        radius: See `RouteBounds`.
-        q_a_lower: See `RouteBounds`.
-        q_b_upper: See `RouteBounds`.
-        exclusion_radius: See `RouteBounds`.
-    """
-
-    sigma: float | None
-    sampled: bool
-    p_a_lower: float
-    p_b_upper: float
-    radius: float
-    q_a_lower: float
-    q_b_upper: float
-    exclusion_radius: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoutingSummary:
-    """An automatic choice of sigma, without its samples.
-
-    Attributes:
-        route: Index of the selected route.
-        selector_sigma: Noise standard deviation of the selector.
-        outcomes: One for every route, and last one for `invalid`.
-    """
-
-    route: int
-    selector_sigma: float
-    outcomes: tuple[RouteSummary, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +79,7 @@ class VariantsResult:
         counterexample: The variant that shows least; None where all held.
         rows: The variants, in the order of the request.
         text: The claim in words; to be shown wherever `held` is.
+        boxes: The boxes of windows among what was asked for, in order; absent in JSON where there are none.
     """
 
     held: bool | None
@@ -124,6 +89,12 @@ class VariantsResult:
     counterexample: VariantResult | None
     rows: tuple[VariantResult, ...]
     text: str
+    boxes: tuple[TriedBox, ...] = field(default=(), metadata={"exclude_if": lambda boxes: not boxes})
+
+    @property
+    def samples(self) -> int:
+        """Returns the samples of all variants together."""
+        return sum(row.samples for row in self.rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +145,8 @@ class ResultFacts:
         radius_in_image_units: The radius on the image that was sent.
         routing: The automatic choice of sigma, None for a sigma of the sender's.
         variants: What other renderings of the same file show; None where none were asked for.
+        parameters: What noise on the window shows; None where none was asked for.
+        prediction_set: A list of classes with a promised share of misses; None where none was asked for.
         warnings: What the reader must know before the radius.
         window: The window that was applied to the image; None where an earlier release decoded it.
         provenance: What computed it.
@@ -227,6 +200,13 @@ class ResultFacts:
         default=None,
         metadata=_doc("only with `variants`: whether other renderings of the same file have the class too"),
     )
+    parameters: ParametersResult | None = field(
+        default=None, metadata=_doc("only with `parameter_sigma`: what noise on the window shows of the class")
+    )
+    prediction_set: PredictionSetResult | None = field(
+        default=None,
+        metadata=_doc("only with `prediction_set`: the classes of a list that misses at most a promised share"),
+    )
     rejection_index: int | None = field(
         default=None,
         metadata=_doc(
@@ -236,6 +216,12 @@ class ResultFacts:
     )
     provenance: Provenance
     timing: dict[str, float] = field(metadata=_doc("seconds of this run"))
+
+    @property
+    def samples_drawn(self) -> int:
+        """Returns every sample that was drawn for the result, those of variants and of noise on the window included."""
+        further = (self.variants, self.parameters)
+        return self.samples_used + sum(each.samples for each in further if each is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Lists of variants of an image, as a request and a document state them: what stands on one follows from it.
 
-Only the windows of a header need the file.
+Only the windows of a header need the file; a box of windows needs the window in force.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Final, Literal
 
-from certrad.models.types.applied_window import HeaderTable, HeaderWindow, requested_window
+from certrad.models.types.applied_window import AppliedWindow, HeaderTable, WindowOfHeader, requested_window
 from certrad.models.types.renderings import (
     BitsVariant,
     FrameVariant,
@@ -20,6 +20,7 @@ from certrad.models.types.renderings import (
     WindowVariant,
 )
 from certrad.models.types.window import FixedWindow, PresetWindow
+from certrad.models.types.window_boxes import BoxList, WindowBounds, WindowBox, box_cells, window_in_force
 
 SHIFT_MAX: Final = 16
 REGION_MAX: Final = 1024
@@ -27,6 +28,8 @@ FRAMES_MAX: Final = 64
 BITS_MAX: Final = 16
 QUALITY_MAX: Final = 100
 LISTED_MAX: Final = 128
+VARIANTS_LIMIT: Final = 2048
+"""How many variants of one file an installation may allow at most."""
 
 
 def _check(what: str, values: Sequence[int], most: int) -> None:
@@ -154,7 +157,7 @@ class RegionShifts:
 
 
 StaticList = Shifts | JpegQualities | BitDepths | NeighbourFrames | RegionShifts
-VariantList = HeaderWindows | NamedWindows | StaticList
+VariantList = HeaderWindows | NamedWindows | BoxList | StaticList
 
 
 def static_renderings(listed: StaticList, encoder: str) -> list[Rendering]:
@@ -177,19 +180,39 @@ def static_renderings(listed: StaticList, encoder: str) -> list[Rendering]:
             return [RegionVariant(down=Offset(down), right=Offset(right)) for down, right in _around(pixels, step)]
 
 
-def check_complete(lists: Sequence[VariantList], renderings: Sequence[Rendering]) -> None:
+def fewest_renderings(listed: VariantList) -> int:
+    """Returns how many renderings a list stands for at least: how many windows a header has, only the file knows.
+
+    Args:
+        listed: The list.
+    """
+    match listed:
+        case HeaderWindows() | WindowBox():
+            return 1
+        case WindowBounds():
+            return len(listed.range.first_cells(VARIANTS_LIMIT))
+        case NamedWindows(windows=windows):
+            return len(windows)
+        case _:
+            return len(static_renderings(listed, ""))
+
+
+def check_complete(
+    lists: Sequence[VariantList], renderings: Sequence[Rendering], own: AppliedWindow | None = None
+) -> None:
     """Checks that renderings are all those that lists stand for, each once and in order.
 
     Args:
         lists: The lists.
         renderings: The renderings.
+        own: The window in force, which boxes of windows are about.
 
     Raises:
         ValueError: One is missing, is another one, or is not in its place.
     """
     left = list(renderings)
     for listed in lists:
-        expected = _expected(listed, left)
+        expected = _expected(listed, left, own)
         if not expected or left[: len(expected)] != expected:
             raise ValueError(f"the variants of {listed.kind} are not the ones that this list stands for")
         del left[: len(expected)]
@@ -197,7 +220,7 @@ def check_complete(lists: Sequence[VariantList], renderings: Sequence[Rendering]
         raise ValueError(f"{len(left)} variants are on no list")
 
 
-def _expected(listed: VariantList, left: Sequence[Rendering]) -> list[Rendering]:
+def _expected(listed: VariantList, left: Sequence[Rendering], own: AppliedWindow | None) -> list[Rendering]:
     """Returns the renderings of a list; what only the file knows of them is taken from those that are left."""
     match listed:
         case HeaderWindows():
@@ -206,6 +229,9 @@ def _expected(listed: VariantList, left: Sequence[Rendering]) -> list[Rendering]
             shown = [each for each in left[: len(windows)] if isinstance(each, WindowVariant)]
             named = [requested_window(each.window) for each in shown]
             return list(left[: len(windows)]) if named == list(windows) else []
+        case WindowBox() | WindowBounds():
+            base = window_in_force(own)
+            return [] if base is None else [*box_cells(listed, base, len(left))]
         case _:
             encoder = next((each.encoder for each in left if isinstance(each, JpegVariant)), "")
             return static_renderings(listed, encoder)
@@ -214,13 +240,13 @@ def _expected(listed: VariantList, left: Sequence[Rendering]) -> list[Rendering]
 def _of_header(left: Sequence[Rendering]) -> list[Rendering]:
     """Returns the windows of a header from the first one on: each kind is complete, and numbered in order."""
     found: list[Rendering] = []
-    for kind in (HeaderTable, HeaderWindow):
+    for kind in (HeaderTable, WindowOfHeader):
         rest = left[len(found) :]
         first = rest[0].window if rest and isinstance(rest[0], WindowVariant) else None
-        if isinstance(first, HeaderTable | HeaderWindow) and isinstance(first, kind):
+        if isinstance(first, HeaderTable | WindowOfHeader) and isinstance(first, kind):
             every = [each.window for each in rest[: first.of] if isinstance(each, WindowVariant)]
-            places = [(type(each), each.number, each.of) for each in every if isinstance(each, kind)]
-            if places != [(kind, number, first.of) for number in range(1, first.of + 1)]:
+            places = [(each.kind, each.number, each.of) for each in every if isinstance(each, type(first))]
+            if places != [(first.kind, number, first.of) for number in range(1, first.of + 1)]:
                 return []
             found += rest[: first.of]
     return found

@@ -6,10 +6,11 @@ from typing import Final
 
 from certrad.models.types.renderings import Rendering
 from certrad.models.types.smoothing import N0_MIN, N_MAX, TARGET_DECIMALS, LabelCounts
-from certrad.models.types.variant_lists import LISTED_MAX, HeaderWindows, VariantList
+from certrad.models.types.variant_lists import LISTED_MAX, HeaderWindows, VariantList, fewest_renderings
+from certrad.models.types.window_boxes import WindowBox
 
-VARIANTS_LIMIT: Final = 2048
-"""How many variants of one file an installation may allow at most."""
+VARIANT_RADIUS_MAX: Final = 3.0
+"""The largest radius that may be asked for at a variant, in sigma; some 5,000 samples show it at alpha 0.001."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -36,6 +37,16 @@ class VariantsRequest:
             raise ValueError(f"variant_n must be in {N0_MIN}..{N_MAX}, got {self.n!r}")
         if not (self.radius >= 0 and round(self.radius, TARGET_DECIMALS) == self.radius):
             raise ValueError(f"variant_radius must be >= 0 with at most {TARGET_DECIMALS} decimals")
+
+    @property
+    def fewest(self) -> int:
+        """Returns how many variants there are at least; a list that needs the file to be counted counts as one."""
+        return sum(map(fewest_renderings, self.lists))
+
+    @property
+    def is_open(self) -> bool:
+        """Returns whether only the file says how many variants there are."""
+        return any(isinstance(listed, HeaderWindows | WindowBox) for listed in self.lists)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,3 +107,8 @@ class VariantsEvidence:
     radius: float = 0.0
     held: bool | None = None
     counterexample: int | None = None
+
+    @property
+    def samples(self) -> int:
+        """Returns the samples of all variants together."""
+        return sum(row.counts.total for row in self.rows)

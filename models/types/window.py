@@ -149,8 +149,28 @@ class OfferedWindow:
     number: int
 
 
-RenderedWindow = RequestedWindow | OfferedWindow
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unrounded:
+    """A window that is rendered as it is, not rounded to the lattice: so were the images of old certificates.
+
+    Attributes:
+        window: The window.
+    """
+
+    window: RequestedWindow | OfferedWindow
+
+
+RenderedWindow = RequestedWindow | OfferedWindow | Unrounded
 """The window that a file is rendered with: that of the request, or of one of its variants."""
+
+
+def shown_window(window: RenderedWindow) -> tuple[RequestedWindow | OfferedWindow, bool]:
+    """Returns the window itself, and whether it is rounded to the lattice.
+
+    Args:
+        window: The window that a file is rendered with.
+    """
+    return (window.window, False) if isinstance(window, Unrounded) else (window, True)
 
 
 def read_window(text: str) -> RequestedWindow | str:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from certrad.workers.reports.report import Report
-from tests.support.sample_reports import abstained, certified, written_report
+from tests.support.sample_reports import abstained, certified, of_variants, written_report
 
 pytestmark = pytest.mark.soak
 
-REPORTS = {"certified": certified(), "abstained": abstained()}
+REPORTS = {"certified": certified(), "abstained": abstained(), "variants": of_variants(held=False)}
 XPATH_LIMITS = "-Djdk.xml.xpathExprOpLimit=0 -Djdk.xml.xpathExprGrpLimit=0 -Djdk.xml.xpathTotalOpLimit=0"
 
 

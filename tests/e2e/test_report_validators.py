@@ -9,11 +9,11 @@ from certrad.workers.reports.report import Report
 from certrad.workers.reports.source import read_source
 from certrad.workers.reports.structured_report import dicom_file, structured_report
 from tests.support.dicom_validators import dsrdump
-from tests.support.sample_reports import ALPHABETS, DIGEST, abstained, certified, written_report
+from tests.support.sample_reports import ALPHABETS, DIGEST, abstained, certified, of_variants, written_report
 
 pytestmark = pytest.mark.system
 
-REPORTS = {"certified": certified(), "abstained": abstained()}
+REPORTS = {"certified": certified(), "abstained": abstained(), "variants": of_variants(held=False)}
 CHARSET_FILES = sorted((Path(pydicom.__file__).parent / "data" / "charset_files").glob("chr[A-RX]*.dcm"))
 
 

@@ -23,6 +23,7 @@ from certrad.models.certificates.labels import parse_labels
 from certrad.models.errors import Rejected
 from certrad.models.smoothing.bounds import clopper_pearson_lower
 from certrad.models.types import AutoSigma, CertifyRequest, SamplingParams, SigmaRouting
+from certrad.models.types.figures import FIGURES
 from certrad.workers import issue
 from certrad.workers.contract.access import LOCAL_TENANT
 from certrad.workers.contract.job import JobRecord
@@ -254,7 +255,7 @@ def test_figures_expire_with_the_other_outputs(
     with pytest.raises(Rejected, match="output_expired"):
         read_figure(jobs, settings.outputs_dir, "job", LOCAL_TENANT, "example")
     reap(redis, settings)
-    assert len(list(settings.outputs_dir.iterdir())) == 2
+    assert len(list(settings.outputs_dir.iterdir())) == len(FIGURES)
     reap(redis, settings, clock=lambda: late)
     assert list(settings.outputs_dir.iterdir()) == []
     assert code_of(api, "job", "curve") == "output_expired"

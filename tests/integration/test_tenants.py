@@ -55,6 +55,7 @@ ABOUT: Final[Mapping[str, About]] = {
     "delete_job": About(method="DELETE", path="/jobs/{job}"),
     "follow_job": About(method="GET", path="/jobs/{job}/events"),
     "get_job_input": About(method="GET", path="/jobs/{job}/input"),
+    "get_job_renderings": About(method="GET", path="/jobs/{job}/renderings"),
     "get_job_example": About(method="GET", path="/jobs/{job}/example"),
     "get_job_curve": About(method="GET", path="/jobs/{job}/curve"),
     "get_job_certificate": About(method="GET", path="/jobs/{job}/certificate"),
@@ -80,6 +81,7 @@ LISTS: Final[Mapping[str, str]] = {
     "list_tasks": "/tasks",
     "list_backbones": "/backbones",
     "list_adapters": "/adapters",
+    "list_calibrations": "/calibrations",
     "drift": "/drift",
     "get_session": "/session",
     "/openapi.json": "/openapi.json",
@@ -89,6 +91,7 @@ LISTS: Final[Mapping[str, str]] = {
 NOTHING: Final[Mapping[str, str]] = {
     "tune_prompt": "it makes a job of the caller's own, and names no object",
     "get_adapter": "an adapter is the operator's, and everyone's",
+    "get_calibration": "a calibration is the operator's, and everyone's",
     "change_adapter": "an adapter is the operator's, and everyone's",
     "verify": "it answers about the document that the caller sends",
     "test_rules": "it answers about the rules that the caller sends: test_the_rules_are_those_of_the_pacs_tenant",
@@ -157,6 +160,7 @@ def ended_job(
         outputs.store(settings.outputs_dir, job, kind, b"report")
     figures.store(settings.outputs_dir, job, "example", b"{}")
     figures.store(settings.outputs_dir, job, "curve", b"{}")
+    figures.store(settings.outputs_dir, job, "renderings", b"{}")
     records.succeed(job, abstained(), certificate=certificate, outputs=dict.fromkeys(OUTPUTS))
     return job
 

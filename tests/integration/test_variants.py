@@ -1,16 +1,21 @@
 """`variants`: other renderings of one file, from the field of a request to a replayed certificate."""
 
+import base64
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import httpx2 as httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 from pydicom.data import get_testdata_file
 from redis import Redis
 
@@ -31,7 +36,9 @@ from certrad.models.types.variants import VariantsRequest
 from certrad.workers import issue
 from certrad.workers.contract.names import input_key
 from certrad.workers.contract.request import read_request, write_request
+from certrad.workers.engine import figures
 from certrad.workers.engine import tasks as engine
+from certrad.workers.engine.added_figures import coarse_to_fine
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.intake import tasks as intake
 from certrad.workers.intake.decode import decode_limited
@@ -121,6 +128,33 @@ def test_windows_of_the_header_are_certified_and_every_label_is_replayed(
     check_labels(statement, rebuilt, 1_000, Random(0), tolerant=False)
 
 
+def test_box_of_windows_is_certified_and_every_label_is_replayed(
+    api: TestClient, certify: Callable[..., dict[str, Any]], settings: WorkerSettings
+) -> None:
+    job = certify(variants='[{"kind": "window_box", "centre": 15, "width": 1.03}]', variant_n="20")
+    content = document_of(api, job)
+    statement = read(parse(content))
+    assert [check for check in verify(content).checks if not check.ok] == []
+    assert statement.variants is not None
+    n_cells = len(statement.variants.rows)
+    [box] = job["result"]["variants"]["boxes"]
+    assert (box["centre"], box["cells"]) == ([435.0, 465.0], n_cells)
+    assert n_cells > 9
+    found = check_variants(statement, rebuilt_from(content, sample(), settings), 1_000, Random(0), tolerant=False)
+    assert found.startswith(f"of {n_cells} variants, {20 * n_cells} of {20 * n_cells} random samples")
+
+
+def test_box_in_two_spellings_is_one_list_of_cells(api: TestClient, certify: Callable[..., dict[str, Any]]) -> None:
+    asked = [
+        {"kind": "window_box", "centre": 5, "width": 1},
+        {"kind": "window_box", "centre": [445, 455], "width": [790, 790]},
+    ]
+    rows = certify(variants=json.dumps(asked), variant_n="20")["result"]["variants"]["rows"]
+    half = len(rows) // 2
+    assert [row["rendering"] for row in rows[:half]] == [row["rendering"] for row in rows[half:]]
+    assert rows[0]["rendering"]["kind"] == "window_cell/1"
+
+
 def test_forged_label_of_a_variant_is_found_by_the_replay(
     api: TestClient, certify: Callable[..., dict[str, Any]], settings: WorkerSettings
 ) -> None:
@@ -162,6 +196,50 @@ def test_abstention_samples_no_variant(certify: Callable[..., dict[str, Any]]) -
     assert (result["variants"]["held"], result["variants"]["rows"]) == (None, [])
 
 
+def test_what_the_model_saw_of_every_variant_is_kept_as_an_image(
+    api: TestClient, certify: Callable[..., dict[str, Any]]
+) -> None:
+    """The first window of the header is the file's own: the same image as the model input of the file."""
+    job = certify(variant_n="30")
+    images = [base64.b64decode(png) for png in api.get(f"/jobs/{job['id']}/renderings").json()["images"]]
+    assert images[0] == api.get(f"/jobs/{job['id']}/input").content
+    own, other = (np.asarray(Image.open(io.BytesIO(png))) for png in images)
+    assert own.shape == other.shape == (DEMO.image_size, DEMO.image_size, 3)
+    assert np.abs(own.astype(int) - other.astype(int)).max() > 10
+
+
+def test_abstention_has_no_images_of_variants(api: TestClient, certify: Callable[..., dict[str, Any]]) -> None:
+    job = certify(sigma="0.25", adapter="none", alpha="0.000001", variant_n="40")
+    answer = api.get(f"/jobs/{job['id']}/renderings")
+    assert (answer.status_code, answer.json()["code"]) == (409, "job_has_no_renderings")
+
+
+@pytest.mark.parametrize(("count", "counterexample"), [(1, None), (1, 0), (96, 3), (417, None), (2048, 2047)])
+def test_images_that_have_room_are_that_of_the_counterexample_and_evenly_some_others(
+    count: int, counterexample: int | None
+) -> None:
+    places = coarse_to_fine(count, counterexample)
+    assert sorted(places) == [*range(count)]
+    assert counterexample is None or places[0] == counterexample
+    half = sorted({0, count, *places[: count // 2]})
+    assert max(b - a for a, b in pairwise(half)) <= 4
+
+
+def test_images_end_where_their_bytes_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).random((3, 8, 8))
+    whole = json.loads(figures.renderings(((place, image) for place in (3, 0, 1, 2)), 4, "job"))["images"]
+    monkeypatch.setattr(figures, "_MOST_OF_RENDERINGS", 2 * len(whole[0]) + 1)
+    kept = json.loads(figures.renderings(((place, image) for place in (3, 0, 1, 2)), 4, "job"))["images"]
+    assert kept == [whole[0], None, None, whole[3]]
+
+
+def test_samples_of_an_ended_job_are_all_that_were_drawn(certify: Callable[..., dict[str, Any]]) -> None:
+    job = certify(variant_n="30")
+    assert job["result"]["outcome"] == "certified"
+    assert job["progress"]["samples_done"] == job["result"]["samples_used"] + 2 * 30
+    assert job["progress"]["samples_total"] == job["progress"]["samples_done"]
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -179,6 +257,12 @@ def test_abstention_samples_no_variant(certify: Callable[..., dict[str, Any]]) -
         ({"variants": '[{"kind": "windows", "windows": [[40, 1]]}]'}, "variants"),
         ({"variants": '[{"kind": "region", "pixels": 2, "step": 3}]'}, "variants"),
         ({"variants": json.dumps([{"kind": "windows", "windows": "header"}] * 2)}, "variants"),
+        ({"variants": '[{"kind": "window_box", "centre": -1, "width": 1.1}]'}, "variants"),
+        ({"variants": '[{"kind": "window_box", "centre": 5, "width": 0.9}]'}, "variants"),
+        ({"variants": '[{"kind": "window_box", "centre": 5, "width": [80, 90]}]'}, "variants"),
+        ({"variants": '[{"kind": "window_box", "centre": [5, 4], "width": [80, 90]}]'}, "variants"),
+        ({"variants": '[{"kind": "window_box", "centre": [4, 5], "width": [0, 90]}]'}, "variants"),
+        ({"variants": '[{"kind": "window_box", "centre": 5}]'}, "variants"),
     ],
 )
 def test_request_that_cannot_be_answered_is_refused(fields: dict[str, str], field: str, api: TestClient) -> None:

@@ -18,6 +18,8 @@ from certrad.models.certificates.noise_key import classifier_digest, classifier_
 from certrad.models.certificates.signature import sign
 from certrad.models.images.model_input import direct_scale
 from certrad.models.smoothing import MemoryBlocks, Noise, NoisySampler
+from certrad.models.smoothing.parameter_noise import WindowNoise
+from certrad.models.smoothing.parameter_samples import ParameterRule, WindowSampler
 from certrad.models.smoothing.plan import plan_samples
 from certrad.models.smoothing.variant_samples import VariantRule, of_variant
 from certrad.models.types import (
@@ -41,13 +43,19 @@ from certrad.models.types.applied_window import (
     PercentileRange,
     SentWindow,
     TaskWindow,
+    UnroundedHeaderWindow,
+    UnroundedSentWindow,
+    UnroundedTaskWindow,
+    UnroundedWindow,
 )
 from certrad.models.types.evidence import Evidence
+from certrad.models.types.grey_values import GreyImage
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageScale
-from certrad.models.types.noise_space import NoiseSpace, NoisyImage
+from certrad.models.types.noise_space import ImageMap, NoiseSpace, NoisyImage
+from certrad.models.types.parameters import ParametersEvidence, ParameterSigma
 from certrad.models.types.rejection import with_unlike
-from certrad.models.types.renderings import Rendering, WindowVariant
+from certrad.models.types.renderings import CellVariant, Rendering, WindowVariant
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.variant_lists import (
     BitDepths,
@@ -61,6 +69,7 @@ from certrad.models.types.variant_lists import (
 )
 from certrad.models.types.variants import VariantRecord, VariantsEvidence, VariantsRequest
 from certrad.models.types.window import FixedWindow, PresetWindow, WindowPreset
+from certrad.models.types.window_boxes import WindowBounds, WindowBox, box_cells, window_in_force
 
 ISSUER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 EPOCH_SECRET = bytes(range(32, 64))
@@ -115,6 +124,27 @@ VARIANTS: Final = VariantsRequest(
 """A list of each kind."""
 
 
+BOXED: Final = VariantsRequest(
+    lists=(WindowBox(centre=7.0, width=1.02), WindowBounds(centre=(39.0, 41.0), width=(80.0, 81.0))), n=20, radius=0.05
+)
+"""A box of windows of each kind."""
+
+
+def unrounded(window: AppliedWindow) -> AppliedWindow:
+    """The window as documents from before the lattice state it."""
+    match window:
+        case HeaderWindow():
+            return UnroundedHeaderWindow(
+                number=window.number, of=window.of, centre=window.centre, width=window.width, function=window.function
+            )
+        case SentWindow():
+            return UnroundedSentWindow(centre=window.centre, width=window.width)
+        case TaskWindow():
+            return UnroundedTaskWindow(**asdict(window.preset))
+        case _:
+            return window
+
+
 def scale_of(window: AppliedWindow) -> ImageScale:
     """Returns how far a change of an image with this window can move its model input."""
     return replace(SCALE, depends_on_pixels=isinstance(window, PercentileRange))
@@ -131,6 +161,16 @@ NOISY_IMAGE: Final = NoisyImage(
     rows=512, columns=512, channels=1, of_rows=600, of_columns=512, fit="crop", sha256=_digest("rendered image")
 )
 """The rendered image of every case with noise on it."""
+
+
+PARAMETER_SIGMA: Final = ParameterSigma(window_centre=50.0, ln_window_width=0.25)
+GREY_IMAGE: Final = GreyImage(
+    map=ImageMap(rows=512, columns=512, channels=1, of_rows=600, of_columns=512, fit="crop"),
+    function="SIGMOID",
+    inverted=False,
+    sha256=_digest("grey values"),
+)
+"""The values before the window of every case with noise on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +206,11 @@ class Case:
     adapter: str | None = field(default=None, repr=False)  # the image of a case does not depend on it
     noise_space: NoiseSpace = field(default="model_input", repr=False)
     variants: VariantsRequest | None = field(default=None, repr=False)
+    window: AppliedWindow = field(default=WINDOWS[0], repr=False)
     unlike: bool = field(default=False, repr=False)  # whether the last class is the extra one of a bank
     failing: int | None = field(default=None, repr=False)  # the place of a variant that shows another class
+    parameter_sigma: ParameterSigma | None = field(default=None, repr=False)
+    window_probabilities: tuple[float, ...] | None = field(default=None, repr=False)  # under noise on the window
 
     @property
     def request(self) -> CertifyRequest:
@@ -193,6 +236,7 @@ class Case:
             ),
             noise_space=self.noise_space,
             variants=self.variants,
+            parameter_sigma=self.parameter_sigma,
         )
 
 
@@ -204,8 +248,10 @@ def facts(case: Case, *, batch_size: int = 64) -> Facts:
         case.probabilities,
         pixels_sha256=pixels,
         input_sha256=_digest(f"input of {case!r}"),
+        window=case.window,
         batch_size=batch_size,
         failing=case.failing,
+        window_probabilities=case.window_probabilities,
     )
 
 
@@ -219,6 +265,7 @@ def answered(
     window: AppliedWindow = WINDOWS[0],
     batch_size: int = 64,
     failing: int | None = None,
+    window_probabilities: tuple[float, ...] | None = None,
 ) -> Facts:
     """Returns the facts that an engine would state about an image with these class probabilities under noise."""
     noisy = NOISY_IMAGE if request.noise_space == "image" else None
@@ -245,7 +292,11 @@ def answered(
         noise_key=key,
         block_size=batch_size,
     )
-    return replace(made, variants=_variants(request, probabilities, sampler, evidence, made, failing))
+    variants = _variants(request, probabilities, sampler, evidence, made, failing)
+    shown = window_probabilities or probabilities
+    parameters = window_noise_of(request, shown, sampler, evidence, made)
+    grey = None if request.parameter_sigma is None else GREY_IMAGE
+    return replace(made, variants=variants, parameters=parameters, grey=grey)
 
 
 def _variants(
@@ -270,8 +321,8 @@ def _variants(
         radius=asked.radius,
     )
     rows = []
-    for place, rendering in enumerate(renderings(asked)):
-        is_own = isinstance(rendering, WindowVariant) and rendering.window == made.subject.window
+    for place, rendering in enumerate(renderings(asked, made.subject.window)):
+        is_own = shows_own_window(rendering, made.subject.window)
         input_sha256 = made.subject.input_sha256 if is_own else _digest(f"variant {place}")
         record = VariantRecord(rendering=rendering, input_sha256=input_sha256)
         digests = made.noise.classifier_sha256 or "", made.noise.settings_sha256
@@ -282,18 +333,56 @@ def _variants(
     return rule.decide(tuple(rows))
 
 
-def renderings(asked: VariantsRequest) -> list[Rendering]:
-    """The renderings of lists, with a header of a table and two windows."""
+def window_noise_of(
+    request: CertifyRequest, probabilities: tuple[float, ...], sampler: NoisySampler, evidence: Evidence, made: Facts
+) -> ParametersEvidence | None:
+    """The samples of an invented image under noise on its window."""
+    sigma, window = request.parameter_sigma, made.subject.window
+    if sigma is None:
+        return None
+    if not isinstance(evidence.outcome, Certificate):
+        return ParametersEvidence()
+    assert isinstance(window, HeaderWindow | SentWindow | TaskWindow)
+    digests = made.noise.classifier_sha256 or "", made.noise.settings_sha256
+    noise = Noise(noise_key(EPOCH_SECRET, GREY_IMAGE.sha256, *digests))
+    rule = ParameterRule(class_index=evidence.outcome.class_index, n=request.params.n, split=evidence.alpha_split)
+    windows = WindowSampler(
+        pixels=replace(sampler, noise=noise, sigma=evidence.sigma),
+        windows=WindowNoise(noise=noise, centre=window.centre, width=window.width, sigma=sigma),
+        render=lambda _: IMAGE.astype(np.float32),
+    )
+    drawn = rule.estimate(windows, Dice(probabilities=probabilities, sigma=evidence.sigma), MemoryBlocks())
+    return ParametersEvidence(samples=drawn)
+
+
+def renderings(asked: VariantsRequest, own: AppliedWindow | None) -> list[Rendering]:
+    """The renderings of lists, with a header of a table and two windows; of an old document where `own` is of one."""
+    of_version = unrounded if isinstance(own, UnroundedWindow) else lambda window: window
     found: list[Rendering] = []
     for listed in asked.lists:
         match listed:
             case HeaderWindows():
-                found += [WindowVariant(window=window) for window in HEADER_OF_THREE]
+                found += [WindowVariant(window=of_version(window)) for window in HEADER_OF_THREE]
+            case WindowBox() | WindowBounds():
+                base = window_in_force(own)
+                assert base is not None
+                found += box_cells(listed, base, 2048)
             case NamedWindows(windows=windows):
-                found += [WindowVariant(window=_applied(window)) for window in windows]
+                found += [WindowVariant(window=of_version(_applied(window))) for window in windows]
             case _:
                 found += static_renderings(listed, "pillow 1, libjpeg 1")
     return found
+
+
+def shows_own_window(rendering: Rendering, own: AppliedWindow | None) -> bool:
+    """Whether a rendering is the window of the file, or the window of the lattice that it was rounded to."""
+    match rendering, own:
+        case CellVariant(), HeaderWindow() | SentWindow() | TaskWindow():
+            return (rendering.centre, rendering.width) == (own.rendered_centre, own.rendered_width)
+        case WindowVariant(), _:
+            return rendering.window == own
+        case _:
+            return False
 
 
 def _applied(window: FixedWindow | PresetWindow) -> AppliedWindow:

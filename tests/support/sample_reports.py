@@ -10,12 +10,14 @@ from highdicom.sr import srread
 from pydicom.dataset import Dataset
 
 from certrad.models.certificates.document import state
+from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.statement import StatedAbstention, StatedCertificate, Statement
-from certrad.models.types import Abstention, AbstentionReason
+from certrad.models.types import Abstention, AbstentionReason, SmoothingParams
 from certrad.workers.reports.codes import SCHEME, finding
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.source import read_source
 from certrad.workers.reports.structured_report import dicom_file, structured_report
+from tests.support.certificates import VARIANTS, Case, genuine
 from tests.support.document_facts import facts
 from tests.support.images import dicom
 
@@ -66,6 +68,13 @@ def abstained(reason: str = "no_majority", **changes: Any) -> Report:
     assert isinstance(stated.claim, StatedAbstention)
     claim = replace(stated.claim, reason=cast(AbstentionReason, reason))
     return _report(replace(stated, claim=claim), finding=None, **changes)
+
+
+def of_variants(*, held: bool) -> Report:
+    """A report of a class that was shown for every one of 27 renderings, or for all but one of them."""
+    params = SmoothingParams(sigma=0.5, n0=20, n=200, alpha=0.01)
+    case = Case(probabilities=(0.99, 0.01), params=params, variants=VARIANTS, failing=None if held else 3)
+    return certified(read(parse(genuine(case))))
 
 
 def _report(statement: Statement, **fields: Any) -> Report:

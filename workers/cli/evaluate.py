@@ -2,8 +2,10 @@
 
 from argparse import Namespace
 from collections.abc import Iterator
+from typing import get_args
 
 from certrad.models.types import TEMPLATE_PROMPT, SmoothingParams
+from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE
 from certrad.workers.cli.classifier import require_classifier_of_data
 from certrad.workers.cli.common import add_adapter, add_json, backbone, dataset, require_card, require_prompt
@@ -40,6 +42,8 @@ def add_arguments(parser: Parser) -> None:
         "adaptation of the prompt",
         without="as the service: gated with a bank, else none",
     )
+    space = "image whose pixels get the noise: model_input, or image for the rendered one before its resize"
+    parser.option("--noise-space", choice(*get_args(NoiseSpace)), space, default=DEFAULT_NOISE_SPACE)
     parser.option("--sigma", number(*SIGMA_RANGE), "noise standard deviation, pixels in [0, 1]", default=defaults.sigma)
     parser.option("--alpha", number(*ALPHA_RANGE), "failure probability of one certificate", default=defaults.alpha)
     parser.option("--n0", integer(N0_MIN, N_MAX), "number of samples that choose the class", default=defaults.n0)

@@ -1,8 +1,10 @@
 """`certrad prompts bank`: tunes a bank of prompts and its gate on a site's labelled images."""
 
 from argparse import Namespace
+from collections.abc import Iterator
 from typing import get_args
 
+from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.tuning import Acquisition
 from certrad.workers.cli.common import add_adapter, prompt_name, require_card, task
 from certrad.workers.contract.arguments import Parser, add_data_dir
@@ -37,8 +39,16 @@ def add_arguments(parser: Parser) -> None:
         "add a class for images unlike those the bank is tuned on; the share of noisy known samples that may get it",
         without="no such class",
     )
+    space = "image whose pixels get the noise; with image, all images must have one size"
+    parser.option("--noise-space", choice(*get_args(NoiseSpace)), space, default=DEFAULT_NOISE_SPACE)
     add_data_dir(parser)
     parser.check(require_card("task", "task", "--task"))
+    parser.check(_rules)
+
+
+def _rules(options: Namespace) -> Iterator[str]:
+    if options.rejection is not None and options.noise_space != DEFAULT_NOISE_SPACE:
+        yield "`--rejection` needs noise on the model input, for which its threshold is set"
 
 
 def run(options: Namespace) -> int:

@@ -26,6 +26,9 @@ def add_arguments(parser: Parser) -> None:
         "PEM certificates of the time-stamping authorities that you trust; needs --time-stamp",
         without="`CERTRAD_TSA_CERTIFICATES`",
     )
+    parser.option(
+        "--calibration", existing("file"), "file of the calibration that a prediction set names, to compare with it"
+    )
     parser.option("--image", existing("file"), "image the certificate is about, to compare with it")
     parser.option("--frame", integer(1), "frame of a multi-frame image")
     parser.option("--region", region(), "part of the image that was classified, in pixels")

@@ -13,6 +13,7 @@ from certrad.models.types import BackboneCard, PromptCard, TaskCard
 from certrad.models.types.codec import decode_card, encode_card
 from certrad.models.types.defaults import default_prompts
 from certrad.workers.contract.adapter_cards import AdapterCards
+from certrad.workers.contract.calibrations import Calibrations
 from certrad.workers.contract.names import (
     DEFAULTS,
     ENGINE_MEMORY,
@@ -129,6 +130,11 @@ class Catalogue:
         """Returns the tenants whose own a prompt is; none for one that is everyone's."""
         stored = cast("bytes | None", self._redis.hget(PROMPT_TENANTS, prompt_id))
         return frozenset((stored or b"").decode().split())
+
+    @property
+    def calibrations(self) -> Calibrations:
+        """Returns the calibrations of prediction sets."""
+        return Calibrations(self._redis)
 
     @property
     def adapters(self) -> AdapterCards:

@@ -40,6 +40,9 @@ COMPUTING: Final[Mapping[str, Command]] = {
     "adapt-encoder": Command(
         "certrad.workers.cli.adapt_encoder", "Train an adapter of an image encoder for noise, on unlabelled images"
     ),
+    "calibrate-sets": Command(
+        "certrad.workers.cli.calibrate_sets", "Calibrate prediction sets on a site's labelled images, or test them"
+    ),
     "prompts import": Command("certrad.workers.cli.import_prompt", "Import a published prompt checkpoint"),
     "prompts calibrate": Command("certrad.workers.cli.calibrate", "Adapt a prompt to unlabelled images of a site"),
     "prompts bank": Command("certrad.workers.cli.tune_bank", "Tune a bank of prompts on labelled images"),

@@ -160,7 +160,7 @@ def _outcome(result: CertifiedResult | AbstainedResult) -> str:
 def _certificate(result: CertifiedResult | AbstainedResult) -> dict[str, str]:
     counts = {
         field(CERTIFICATES.name, _outcome(result), result.scope): "1",
-        field(SAMPLES.name, result.backbone): str(result.samples_used),
+        field(SAMPLES.name, result.backbone): str(result.samples_drawn),
     }
     selecting, estimating = result.timing.get("select_s"), result.timing.get("estimate_s")
     if selecting is not None:
@@ -168,5 +168,5 @@ def _certificate(result: CertifiedResult | AbstainedResult) -> dict[str, str]:
     if estimating is not None:
         counts |= ESTIMATE_TIME.observed(estimating, result.backbone)
     if seconds := (selecting or 0.0) + (estimating or 0.0):
-        counts |= SAMPLE_RATE.observed(result.samples_used / seconds, result.backbone)
+        counts |= SAMPLE_RATE.observed(result.samples_drawn / seconds, result.backbone)
     return counts

@@ -114,6 +114,7 @@ PROMPT_TENANTS: Final = f"{PREFIX}:prompts:tenants"  # hash: id of a tenants' ow
 DEFAULTS: Final = f"{PREFIX}:prompts:defaults"  # hash: task id -> prompt id
 ADAPTERS: Final = f"{PREFIX}:adapters"  # hash: adapter id -> JSON of AdapterCard
 WITHDRAWN_ADAPTERS: Final = f"{PREFIX}:adapters:withdrawn"  # set of adapter ids
+CALIBRATIONS: Final = f"{PREFIX}:calibrations"  # hash: calibration id -> JSON of InstalledCalibration
 VERSION: Final = f"{PREFIX}:version"  # hash: version of what is in Redis, and the release that wrote it
 FAILED_SELFTESTS: Final = f"{PREFIX}:selftests:failed"  # hash: host, and device or queue -> JSON of FailedSelfTest
 TOTALS: Final = f"{PREFIX}:totals"  # hash: JSON list of a counter's name and its labels' values -> number, see `totals`

@@ -73,7 +73,7 @@ class Payloads:
         Args:
             job_id: The job's id.
             pixels: What noise is added to, little-endian, in C order: the float32 model input, or the float64
-                rendered image; then the model inputs of variants.
+                rendered image; then the model inputs of variants, or the float64 values before the window.
 
         Returns:
             False if the job has ended.

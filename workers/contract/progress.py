@@ -33,8 +33,8 @@ class SamplesDone:
     """The progress of a certification.
 
     Attributes:
-        samples_done: Samples of selection and estimation that are done.
-        samples_total: Samples that it may take.
+        samples_done: Samples of selection, estimation, variants and noise on the window that are done.
+        samples_total: Samples that it may take; with windows of a header at least so many until the image is decoded.
         running_radius: With a target radius, the radius that the e-processes have proved so far; None at a fixed n.
         running_bound: At a fixed n and sigma, an estimate of the outcome; None before the first estimation samples.
     """

@@ -166,6 +166,7 @@ class Records:
         *,
         image: JobInput | None = None,
         labels: Mapping[DriftLabel, str] | None = None,
+        samples_total: int | None = None,
     ) -> bool:
         """Moves a job to a phase; one that it is in already is no new event.
 
@@ -174,10 +175,13 @@ class Records:
             phase: The phase it enters.
             image: Facts of the decoded image or images, once they are known.
             labels: `modality` and `scanner_model` of the image, if drift is counted by them.
+            samples_total: Samples that it may take, once the variants are known.
         """
         known = {} if image is None else {"image": INPUT.dump_json(image).decode()}
         kept: Mapping[str, str] = {} if labels is None else {str(label): value for label, value in labels.items()}
         fields = {"status": "running", "phase": phase, **known, **kept}
+        if samples_total is not None:
+            fields["samples_total"] = str(samples_total)
         entered = self._change(job_id, "phase", phase_data(phase, image), fields)
         tracing.enter_phase(phase)
         return entered
@@ -235,9 +239,6 @@ class Records:
             result: The result.
             certificate: SHA-256 of the signed document; None for a tuning.
             outputs: The reports that were made, and why others were not; None for a tuning.
-
-        Returns:
-            False if the job has ended already.
         """
         fields = {"result": RESULT.dump_json(result).decode()}
         if certificate is not None:
@@ -245,7 +246,7 @@ class Records:
         if outputs is not None:
             fields["outputs"] = OUTPUT_OUTCOMES.dump_json(outputs).decode()
         if isinstance(result, CertifiedResult | AbstainedResult):
-            fields["samples_done"] = str(result.samples_used)
+            fields["samples_done"] = str(result.samples_drawn)
         return self._ending.end(job_id, "succeeded", fields, result=result)
 
     def fail(self, job_id: str, code: str, detail: str) -> bool:
@@ -255,9 +256,6 @@ class Records:
             job_id: The job's id.
             code: A code of `certrad.models.errors`.
             detail: What was wrong, as a sentence without patient data.
-
-        Returns:
-            False if the job has ended already.
         """
         error = JobError(code=code, detail=detail)
         fields = {"error": ERROR.dump_json(error).decode()}

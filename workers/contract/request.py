@@ -18,7 +18,9 @@ from certrad.models.types import (
     SamplingParams,
     SigmaRouting,
 )
+from certrad.models.types.calibration import PredictionSetRequest
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
+from certrad.models.types.parameters import ParameterSigma
 from certrad.models.types.smoothing import Bound
 from certrad.models.types.tuning import TuningRequest
 from certrad.models.types.variants import VariantsRequest
@@ -63,6 +65,8 @@ class SpelledCertifyRequest:
         window: The window of a grey image; absent for that of the file where no preset takes its place.
         noise_space: Whether noise is added to the model input or to the rendered image; absent for the model input.
         variants: Renderings of the same file that the certificate is to cover too; absent where there are none.
+        parameter_sigma: Noise on the window, under which the class is to hold too; absent where there is none.
+        prediction_set: The prediction set that the certificate is to state; absent where there is none.
         kind: Tells requests apart.
     """
 
@@ -94,6 +98,20 @@ class SpelledCertifyRequest:
             "exclude_if": lambda variants: variants is None,  # as releases before spell it
         },
     )
+    parameter_sigma: ParameterSigma | None = field(
+        default=None,
+        metadata={
+            "description": "noise on the window, under which the class is to hold too; absent for none",
+            "exclude_if": lambda sigma: sigma is None,  # as releases before spell it
+        },
+    )
+    prediction_set: PredictionSetRequest | None = field(
+        default=None,
+        metadata={
+            "description": "the prediction set that the certificate is to state; absent for none",
+            "exclude_if": lambda asked: asked is None,  # as releases before spell it
+        },
+    )
     kind: Literal["certify"] = "certify"
 
 
@@ -122,6 +140,8 @@ def spell(request: Request) -> SpelledRequest:
         window=request.window,
         noise_space=request.noise_space,
         variants=request.variants,
+        parameter_sigma=request.parameter_sigma,
+        prediction_set=request.prediction_set,
     )
 
 
@@ -163,4 +183,6 @@ def read_request(content: bytes) -> Request:
         window=spelled.window,
         noise_space=spelled.noise_space,
         variants=spelled.variants,
+        parameter_sigma=spelled.parameter_sigma,
+        prediction_set=spelled.prediction_set,
     )

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -10,9 +11,11 @@ from typing import Any, Final, get_args
 from certrad.models.types import Bound
 from certrad.models.types.noise_space import NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_MAX
+from certrad.models.types.variants import VARIANT_RADIUS_MAX
 from certrad.models.types.window import read_window
 from certrad.workers.contract.rules import DEFAULT_DESTINATION, Choice, Destination, Header, Match, Output, Rule, Rules
 from certrad.workers.contract.toml_text import read_toml
+from certrad.workers.contract.variant_fields import VARIANTS_FIELD, read_list
 
 SHIPPED: Final = Path(__file__).with_name("shipped_rules.toml")
 _ATTRIBUTES: Final = tuple(item.name for item in fields(Header))
@@ -47,6 +50,20 @@ def _window(value: object) -> bool:
     return True
 
 
+def _variants(value: object) -> bool:
+    try:
+        for listed in VARIANTS_FIELD.validate_json(_json(value)):
+            with suppress(KeyError):  # the presets are those of a task, which only the service knows
+                read_list(listed, ())
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, allow_nan=False)
+
+
 _SIGMA: Final = _number(*SIGMA_RANGE)
 
 REQUEST_FIELDS: Final[Mapping[str, tuple[Check, str]]] = {
@@ -69,6 +86,12 @@ REQUEST_FIELDS: Final[Mapping[str, tuple[Check, str]]] = {
     ),
     "window": (_window, "`file`, `CENTRE,WIDTH`, `percentile` or a preset of the task"),
     "noise_space": (_one_of(*get_args(NoiseSpace)), " or ".join(f"`{name}`" for name in get_args(NoiseSpace))),
+    "variants": (_variants, "a list of one table or more, each with `kind` and its fields, as POST /certify has them"),
+    "variant_radius": (
+        _number(0, VARIANT_RADIUS_MAX * SIGMA_RANGE[1]),
+        f"a number from 0 to {VARIANT_RADIUS_MAX * SIGMA_RANGE[1]:g}",
+    ),
+    "variant_n": (_whole(N0_MIN, N_MAX), f"a whole number from {N0_MIN} to {N_MAX}"),
     "frame": (_whole(1, 1_000_000), "the number of a frame, from 1"),
     "priority": (_one_of("normal", "urgent"), "`normal` or `urgent`"),
 }
@@ -87,6 +110,7 @@ _OWN_KEYS: Final[Mapping[str, tuple[Check, str]]] = {
         "a list of `sr` and `sc`",
     ),
 }
+_WITHOUT_VARIANTS: Final = {"sigma": "auto", "adaptation": "zero_shot", "noise_space": "image"}
 _KEYS: Final = {**_OWN_KEYS, **REQUEST_FIELDS}
 
 
@@ -184,6 +208,7 @@ def _ending_problems(table: Mapping[str, Any], destinations: Mapping[str, Destin
         yield f"`destination` must be one of this file, or `{DEFAULT_DESTINATION}`; got {json.dumps(destination)}"
     if type(n0 := table.get("n0")) is int and type(n := table.get("n")) is int and n0 > n:
         yield "`n0` must be at most `n`"
+    yield from _variant_problems(table)
     if table.get("ignore") is True:
         if "reason" not in table:
             yield "`reason` must say why these images are ignored"
@@ -191,6 +216,19 @@ def _ending_problems(table: Mapping[str, Any], destinations: Mapping[str, Destin
             yield f"`ignore` excludes {', '.join(f'`{name}`' for name in sorted(others))}"
     elif "reason" in table:
         yield "`reason` goes with `ignore = true` only"
+
+
+def _variant_problems(table: Mapping[str, Any]) -> Iterator[str]:
+    if "variants" not in table:
+        for name in ("variant_radius", "variant_n"):
+            if name in table:
+                yield f"`{name}` goes with `variants` only"
+        return
+    if "target_radius" in table:
+        yield "`variants` and `target_radius` exclude each other"
+    for name, value in _WITHOUT_VARIANTS.items():
+        if table.get(name) == value:
+            yield f'`variants` and `{name} = "{value}"` exclude each other'
 
 
 def _match_problems(match: object) -> Iterator[str]:
@@ -224,4 +262,4 @@ def _match(table: Mapping[str, Any]) -> Match:
 
 
 def _field(value: object) -> str:
-    return str(value)
+    return _json(value) if isinstance(value, list) else str(value)

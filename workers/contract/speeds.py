@@ -122,11 +122,15 @@ class Speeds:
 
         Args:
             request: The request.
-            samples: Samples that are still to be drawn; the selection samples are drawn first.
+            samples: Samples that are still to be drawn; the selection samples are drawn first, and those of variants,
+                which one engine draws alone, last.
             device: Kind of the engine's device.
         """
         each = self.means.get(f"sample:{request.classifier.backbone}:{device}")
-        return None if each is None else each * min(samples, request.samples_max - request.selection_samples)
+        if each is None:
+            return None
+        of_variants = request.samples_max - request.selection_samples - request.estimation_samples
+        return each * max(0, min(samples - of_variants, request.estimation_samples))
 
     def _on(self, device: str, request: CertifyRequest, samples: int) -> float | None:
         at = f"{request.classifier.backbone}:{device}"

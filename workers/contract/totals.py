@@ -132,7 +132,7 @@ CERTIFICATES: Final = Counter(
 )
 SAMPLES: Final = Counter(
     name="samples",
-    words="Noisy samples of certificates that were issued, selection samples included",
+    words="Noisy samples of certificates that were issued, those of selection and of variants included",
     labels=("backbone",),
 )
 BLOCKS_COMMITTED: Final = Counter(name="blocks_committed", words="Blocks of estimation samples that were committed")

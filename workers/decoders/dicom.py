@@ -31,11 +31,12 @@ from certrad.models.images.decoded_image import DecodedImage, check_size, crop, 
 from certrad.models.types import Region
 from certrad.models.types.applied_window import AppliedWindow, FullRange
 from certrad.models.types.image import ImageFacts, ImageWarning, Transform, Unit
-from certrad.models.types.window import FileWindow, RenderedWindow
+from certrad.models.types.window import FileWindow, RenderedWindow, shown_window
 from certrad.workers.decoders.bounded_reader import bounded_reader
 from certrad.workers.decoders.burned_in import may_have_burned_in_annotation
 from certrad.workers.decoders.dicom_rendering import StoredFrame, check_pixel_shape, monochrome_rendering
 from certrad.workers.decoders.grayscale import Step, full_range, parameters, render, slope, transform_name
+from certrad.workers.decoders.grey_values import unwindowed
 from certrad.workers.decoders.pixel_data import Integers, PixelElement, PixelLayout, stored_values
 from certrad.workers.decoders.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 from certrad.workers.decoders.windows import window_for_colour_refusal
@@ -134,12 +135,12 @@ def decode(
         whole, stream_lossy = stored_values(data, element, dataset, syntax, layout, number)
         stored = crop(whole, region)
         steps: tuple[Step, ...]
-        bits, of_one, offered = layout.bits, 1.0, 0
+        bits, of_one, offered, rewindow = layout.bits, 1.0, 0, None
         warned: tuple[ImageWarning, ...] = ()
         unit: Unit = "grey level"
         applied: AppliedWindow = FullRange()
         is_colour = layout.photometric == "PALETTE COLOR" or layout.samples == 3
-        if is_colour and not isinstance(window, FileWindow):
+        if is_colour and not isinstance(shown_window(window)[0], FileWindow):
             raise window_for_colour_refusal()
         if layout.photometric == "PALETTE COLOR":
             stored, bits = _through_palette(stored, dataset)
@@ -152,6 +153,7 @@ def decode(
             rendering = monochrome_rendering(dataset, frame_values, window)
             steps, applied, warned = rendering.steps, rendering.window, rendering.warnings
             unit, of_one, offered = rendering.unit, rendering.units_per_value, rendering.offered
+            rewindow = rendering.rewindow
         steepest = slope(steps, stored.dtype)
         lossy = syntax.lossy or stream_lossy or str(dataset.get("LossyImageCompression", "")) == "01"
     return DecodedImage(
@@ -175,6 +177,8 @@ def decode(
             window=applied,
         ),
         offered=offered,
+        unwindowed=None if is_colour else unwindowed(steps, stored),
+        rewindow=rewindow,
     )
 
 

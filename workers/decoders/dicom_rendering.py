@@ -1,6 +1,5 @@
 """Rendering steps and unit of the monochrome values of a DICOM object, from its header."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -8,9 +7,16 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from certrad.models.errors import Rejected
-from certrad.models.types.applied_window import AppliedWindow, FullRange, HeaderTable, HeaderWindow
+from certrad.models.images.decoded_image import Rewindow
+from certrad.models.types.applied_window import (
+    AppliedWindow,
+    FullRange,
+    HeaderTable,
+    HeaderWindow,
+    UnroundedHeaderWindow,
+)
 from certrad.models.types.image import ImageWarning, Unit
-from certrad.models.types.window import FileWindow, OfferedWindow, RenderedWindow, WindowPreset
+from certrad.models.types.window import FileWindow, OfferedWindow, RenderedWindow, WindowPreset, shown_window
 from certrad.workers.decoders.grayscale import (
     Integers,
     Invert,
@@ -23,7 +29,8 @@ from certrad.workers.decoders.grayscale import (
     window_function,
 )
 from certrad.workers.decoders.lookup_tables import read_table, uses_fewer_bits
-from certrad.workers.decoders.windows import ChosenWindow, preset_window, window_of_request
+from certrad.workers.decoders.rewindowing import rewindowed
+from certrad.workers.decoders.windows import ChosenWindow, preset_window, window_of_request, window_step
 
 _NEARLY_SQUARE: Final = 1.1  # people differ by more
 
@@ -39,6 +46,7 @@ class Rendering:
         units_per_value: Units of one stored value.
         warnings: What a user should know.
         offered: VOI tables and windows that the header offers.
+        rewindow: Shows the same values in another window; None where the header names none.
     """
 
     steps: tuple[Step, ...]
@@ -47,6 +55,7 @@ class Rendering:
     units_per_value: float
     warnings: tuple[ImageWarning, ...]
     offered: int
+    rewindow: Rewindow | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,24 +104,29 @@ def monochrome_rendering(dataset: Dataset, frame: StoredFrame, window: RenderedW
     warnings: tuple[ImageWarning, ...] = ()
     stored = full_range(frame.bits, signed=frame.signed, modality=None)
     negative = _may_be_negative(modality, stored, ct=dataset.get("Modality") == "CT")
-    match window:
+    shown, rounded = shown_window(window)
+    match shown:
         case FileWindow(presets=presets):
-            first = _of_header(voi, 1, signed_input=negative)
-            chosen, warnings = _of_file(first, frame, modality, [each for each in presets if fits(each)], _offered(voi))
+            first = _of_header(voi, 1, signed_input=negative, rounded=rounded)
+            if first is None and (fitting := [each for each in presets if fits(each)]):
+                first = preset_window(fitting[0], rounded=rounded)
+            chosen, warnings = _of_file(first, frame, modality, _offered(voi))
         case OfferedWindow(number=number):
-            named = _of_header(voi, number, signed_input=negative)
+            named = _of_header(voi, number, signed_input=negative, rounded=rounded)
             if named is None:
                 raise Rejected("variant_unavailable", "the header of the file offers no window")
             chosen = named
         case _:
-            chosen = window_of_request(window, frame.values, before, fits)
+            chosen = window_of_request(shown, frame.values, before, fits, rounded=rounded)
+    after = (Invert(),) if frame.inverted else ()
     return Rendering(
-        steps=(*before, chosen.step, *((Invert(),) if frame.inverted else ())),
+        steps=(*before, chosen.step, *after),
         window=chosen.applied,
         unit=unit,
         units_per_value=units_per_value,
         warnings=warnings,
         offered=_offered(voi),
+        rewindow=rewindowed(frame.values, before, after) if isinstance(chosen.step, Window) else None,
     )
 
 
@@ -120,16 +134,13 @@ def _of_file(
     first: ChosenWindow | None,
     frame: StoredFrame,
     modality: Rescale | Table | None,
-    presets: Sequence[WindowPreset],
     offered: int,
 ) -> tuple[ChosenWindow, tuple[ImageWarning, ...]]:
-    """Returns the first table or window of the header, else the preset, else the full range; and what to warn of."""
+    """Returns the first table or window of the header or the preset, else the full range; and what to warn of."""
     if first is not None:
         reduced = isinstance(first.step, Table) and uses_fewer_bits(first.step)
         warnings: list[ImageWarning] = ["several_windows"] if offered > 1 else []
         return first, (*warnings, "voi_lut_reduced") if reduced else tuple(warnings)
-    if presets:
-        return preset_window(presets[0]), ()
     whole = full_range(frame.bits, signed=frame.signed, modality=modality)
     return ChosenWindow(whole, FullRange()), ("no_window",)
 
@@ -197,7 +208,7 @@ def _offered(dataset: Dataset) -> int:
     return len(dataset.get("VOILUTSequence") or ()) + len(_nonblank_values(dataset, "WindowCenter"))
 
 
-def _of_header(dataset: Dataset, number: int, *, signed_input: bool) -> ChosenWindow | None:
+def _of_header(dataset: Dataset, number: int, *, signed_input: bool, rounded: bool) -> ChosenWindow | None:
     """Returns the VOI table or window of a number, from 1, tables first; None without such a one."""
     tables = dataset.get("VOILUTSequence") or ()
     if number <= len(tables):
@@ -214,15 +225,12 @@ def _of_header(dataset: Dataset, number: int, *, signed_input: bool) -> ChosenWi
         )
     if place >= len(centres):
         return None
-    window = Window(window_function(str(dataset.get("VOILUTFunction") or "LINEAR")), centres[place], widths[place])
-    applied = HeaderWindow(
-        number=place + 1,
-        of=len(centres),
-        centre=window.centre,
-        width=window.width,
-        function=window.function,
-    )
-    return ChosenWindow(window, applied)
+    function = window_function(str(dataset.get("VOILUTFunction") or "LINEAR"))
+    centre, width = centres[place], widths[place]
+    step = window_step(function, centre, width, rounded=rounded)
+    named = HeaderWindow if rounded else UnroundedHeaderWindow
+    applied = named(number=place + 1, of=len(centres), centre=centre, width=width, function=function)
+    return ChosenWindow(step, applied)
 
 
 def _numbers(dataset: Dataset, keyword: str) -> list[float]:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from certrad.models.errors import Rejected
-from certrad.models.types.applied_window import WindowFunction
+from certrad.models.images.window_function import show
 from certrad.models.types.image import Transform
+from certrad.models.types.window_lattice import WindowFunction
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.integer[Any]]
@@ -113,12 +114,8 @@ def apply(step: Step, x: Floats | Integers) -> Floats:
             index = np.clip(np.rint(x, dtype=np.float64) - step.first, 0, step.values.size - 1).astype(np.intp)
             entries: Floats = step.values[index]
             return entries if step.kind == "modality_lut" else np.clip(entries / step.peak, 0.0, 1.0)
-        case Window(function="LINEAR"):
-            return np.clip((x - (step.centre - 0.5)) / (step.width - 1.0) + 0.5, 0.0, 1.0)
-        case Window(function="LINEAR_EXACT"):
-            return np.clip((x - step.centre) / step.width + 0.5, 0.0, 1.0)
-        case Window():  # 1 / (1 + exp(-4 (x - c) / w)), written so that it does not overflow
-            return 0.5 * (1.0 + np.tanh(2.0 * np.subtract(x, step.centre, dtype=np.float64) / step.width))
+        case Window():
+            return show(x, step.function, step.centre, step.width)
         case ValueRange():
             unit = np.subtract(x, step.low, dtype=np.float64)
             unit /= step.high - step.low
@@ -127,12 +124,12 @@ def apply(step: Step, x: Floats | Integers) -> Floats:
             return np.subtract(1.0, x, dtype=np.float64)
 
 
-def render(steps: Sequence[Step], stored: Integers) -> Floats:
+def render(steps: Sequence[Step], stored: Integers | Floats) -> Floats:
     """Returns stored values after all steps: pixels in [0, 1] if the last but for Invert is Window, ValueRange or VOI.
 
     Args:
         steps: The steps, in order.
-        stored: The stored values.
+        stored: The stored values, or those after earlier steps.
     """
     x: Any = stored
     for step in steps:

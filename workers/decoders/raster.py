@@ -26,11 +26,13 @@ from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage, check_size, crop, pixels_sha256
 from certrad.models.types import Region
 from certrad.models.types.image import ImageFacts
-from certrad.models.types.window import FileWindow, RenderedWindow
+from certrad.models.types.window import FileWindow, RenderedWindow, shown_window
 from certrad.workers.decoders import jpeg, png, tiff
 from certrad.workers.decoders.codestream import read_codestream
 from certrad.workers.decoders.decoder_messages import heed_messages
 from certrad.workers.decoders.grayscale import apply, parameters, slope, transform_name
+from certrad.workers.decoders.grey_values import unwindowed
+from certrad.workers.decoders.rewindowing import rewindowed
 from certrad.workers.decoders.windows import raster_window
 from certrad.workers.decoders.zero_runs import check_zero_runs
 
@@ -106,12 +108,14 @@ def decode(
             transforms=(
                 *(("palette",) if palette else ()),
                 *(("orientation",) if oriented else ()),
-                *(() if isinstance(window, FileWindow) else (transform_name(to_unit),)),
+                *(() if isinstance(shown_window(window)[0], FileWindow) else (transform_name(to_unit),)),
             ),
             unit="grey level",
             slope=slope([to_unit], stored.dtype),
             window=chosen.applied,
         ),
+        unwindowed=unwindowed([to_unit], cropped),
+        rewindow=rewindowed(cropped, (), ()) if chosen.may_move(bits) and cropped.ndim == 2 else None,
     )
 
 

@@ -2,18 +2,15 @@
 
 import hashlib
 import time
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 
 import torch
 
+from certrad.models.backbones.device import layout_in_software
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result, document
 from certrad.models.certificates.facts import Facts, build_facts
-from certrad.models.certificates.noise_key import (
-    classifier_digest,
-    sampling_digest,
-)
+from certrad.models.certificates.noise_key import classifier_digest, sampling_digest
 from certrad.models.classifier import TextHead, prompt_in_force, text_features_sha256
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import member_digests, prompt_to_bytes
@@ -25,16 +22,18 @@ from certrad.models.types.defaults import require_use
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
 from certrad.models.types.variants import VariantsEvidence
-from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import Phase
 from certrad.workers.contract.payloads import HandOver, Payloads
 from certrad.workers.contract.records import Records
 from certrad.workers.engine import figures
+from certrad.workers.engine.added_figures import AddedFigures
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.disagreement import report_redone
 from certrad.workers.engine.job_setup import LabellingSetup, SetupFactory
 from certrad.workers.engine.ledger import JobEndedError, LedgerEntry, RedisLedger
+from certrad.workers.engine.parameters import estimate_parameters
+from certrad.workers.engine.prediction_sets import job_calibration, prediction_set_of
 from certrad.workers.engine.progress import SamplingProgress
 from certrad.workers.engine.result_warnings import result_warnings
 from certrad.workers.engine.runtime import Runtime
@@ -43,7 +42,6 @@ from certrad.workers.engine.ticket_offers import TicketOffers
 from certrad.workers.engine.variants import VariantSampling
 from certrad.workers.keys.epochs import Epoch
 from certrad.workers.queue import stopping
-from certrad.workers.queue.shortage import INPUT_SHARE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +70,7 @@ class Certification:
         began: Monotonic seconds when the attempt began.
         share: What this engine labels of the estimation samples.
         progress: Publishes the samples that are done.
-        may_add_example: Whether no earlier attempt has come as far as the example.
+        may_add_figures: Whether no earlier attempt has come as far as the figures that follow the hand-over.
     """
 
     runtime: Runtime
@@ -81,10 +79,12 @@ class Certification:
     began: float = field(default_factory=time.monotonic)
     share: OwnShare = field(default_factory=OwnShare, init=False)
     progress: SamplingProgress = field(init=False)
-    may_add_example: bool = field(default=False, init=False)
+    may_add_figures: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self.progress = SamplingProgress(self.records, self.input.job_id, self.input.request)
+        self.progress = SamplingProgress(
+            self.records, self.input.job_id, self.input.request, len(self.input.image.variants)
+        )
 
     def certify(self) -> Labelling:
         """Certifies the image of the job, hands the result over, and returns the part of this engine in it.
@@ -103,14 +103,21 @@ class Certification:
         entry = ledger.fixed() or ledger.fix(self._propose())
         setup = self._setup_factory.prepare(entry)
         selected_at = time.monotonic()
+        calibration = job_calibration(self.input, setup, self.runtime)
         evidence = self._estimate(setup)
         variants = self._sample_variants(evidence, setup)
+        # Noise on the window is a claim beside the others: this engine draws its samples alone.
+        own = self._own_ledger("parameters:")
+        parameters = estimate_parameters(self._setup_factory, setup, evidence, own, self.progress.in_windows)
         timing = {"select_s": selected_at - self.began, "estimate_s": time.monotonic() - selected_at}
-        self._hand_over(self._facts(evidence, setup, variants), setup.model.card, timing)
-        self._add_example(evidence, setup)
+        facts = replace(self._facts(evidence, setup, variants), parameters=parameters)
+        facts = replace(facts, prediction_set=prediction_set_of(facts.request, evidence, calibration))
+        self._hand_over(facts, setup.model.card, timing)
+        self._add_figures(evidence, setup, variants)
         self._enter("finishing")
-        estimation = timing["estimate_s"]
-        return Labelling(estimation=estimation, seconds=estimation - self.share.waited, samples=self.share.samples)
+        further = (0 if variants is None else variants.samples) + (0 if parameters is None else parameters.drawn)
+        estimation, samples = timing["estimate_s"], self.share.samples + further
+        return Labelling(estimation=estimation, seconds=estimation - self.share.waited, samples=samples)
 
     def _enter(self, phase: Phase) -> None:
         if not self.records.enter(self.input.job_id, phase):
@@ -145,7 +152,7 @@ class Certification:
         require_use(model.card, spec.adaptation)
         law = noise_law(runtime.device)
         parts = model.parts(spec, law, self.input.image.noisy)
-        sampler = self._setup_factory.make_sampler(model, epoch, parts, runtime.batch_size)
+        sampler = self._setup_factory.make_sampler(model, epoch, parts, runtime.batch_size_of(model.backbone))
 
         def noisy_features(n: int) -> torch.Tensor:
             self._enter("adapting")
@@ -165,7 +172,8 @@ class Certification:
             dtype=model.backbone.precision,
             threads=runtime.settings.threads,
             batch_size=sampler.batch_size,
-            block_size=runtime.settings.commit_size or sampler.batch_size,
+            block_size=runtime.block_size_of(sampler.batch_size),
+            channels_last=model.backbone.channels_last,
             law=law,
             epoch_sha256=epoch.sha256,
         )
@@ -197,21 +205,26 @@ class Certification:
 
     def _sample_variants(self, evidence: Evidence, setup: LabellingSetup) -> VariantsEvidence | None:
         """Returns what the variants of the file show; this engine draws their few samples alone."""
-        ledger_of = partial(
-            RedisLedger,
+        ledger = self._own_ledger("")
+
+        def note() -> None:
+            ledger.check()
+            self.progress.variant()
+
+        sampling = VariantSampling(
+            factory=self._setup_factory, setup=setup, ledger_of=self._own_ledger, on_variant=note
+        )
+        return sampling.estimate(evidence)
+
+    def _own_ledger(self, part: str) -> RedisLedger:
+        return RedisLedger(
             self.runtime.redis,
             self.input.job_id,
             ttl=self.runtime.settings.input_ttl,
             raise_if_stopped=stopping.raise_if_stopped,
             engine=self.runtime.name,
+            part=part,
         )
-        sampling = VariantSampling(
-            factory=self._setup_factory,
-            setup=setup,
-            ledger_of=lambda part: ledger_of(part=part),
-            on_variant=ledger_of().check,
-        )
-        return sampling.estimate(evidence)
 
     def _facts(self, evidence: Evidence, setup: LabellingSetup, variants: VariantsEvidence | None) -> Facts:
         entry, model, parts, sampler = setup.entry, setup.model, setup.parts, setup.sampler
@@ -251,7 +264,8 @@ class Certification:
             classifier_sha256=classifier_digest(parts),
             settings_sha256=sampling_digest(request),
         )
-        return build_facts(request, evidence, self.input.image, classifier, noise, self.runtime.software, variants)
+        software = self.runtime.software | layout_in_software(channels_last=entry.channels_last)
+        return build_facts(request, evidence, self.input.image, classifier, noise, software, variants)
 
     def _hand_over(self, facts: Facts, prompt: PromptCard | None, timing: dict[str, float]) -> None:
         """Puts document and result into Redis for `finish`, which has the disks.
@@ -267,29 +281,16 @@ class Certification:
         )
         curve = figures.curve(facts.request, facts.evidence, self.input.job_id)
         hand_over = HandOver(result=result, document=canonical(document(facts)), figures={"curve": curve})
-        # An example is made only once: a process that dies of it must not take the job along.
-        self.may_add_example = not self._payloads.has_hand_over(self.input.job_id)
+        # These figures are made only once: a process that dies of one must not take the job along.
+        self.may_add_figures = not self._payloads.has_hand_over(self.input.job_id)
         if not self._payloads.put_hand_over(self.input.job_id, hand_over):
             raise JobEndedError(self.input.job_id)
 
-    def _add_example(self, evidence: Evidence, setup: LabellingSetup) -> None:
-        """Adds an image within the radius to the hand-over, where it can be made and the job store has room for it.
-
-        It is an image of the size of the model input: there is none where noise is added to the rendered image.
-
-        Raises:
-            JobEndedError: The job has ended.
-            StopRequested: The process is to stop.
-        """
-        if not self.may_add_example or setup.sampler.pixel_map is not None:
-            return
-        sampler, classifier = setup.sampler, setup.head.classifier(setup.model.backbone, evidence.sigma)
-        content = figures.example(
-            self.input.request, evidence, sampler.image, classifier, sampler.noise.key, self.input.job_id
-        )
-        has_room = read_memory(self.runtime.redis).has_room(len(content), share=INPUT_SHARE)
-        if has_room and not self._payloads.put_figure(self.input.job_id, "example", content):
-            raise JobEndedError(self.input.job_id)
+    def _add_figures(self, evidence: Evidence, setup: LabellingSetup, variants: VariantsEvidence | None) -> None:
+        if self.may_add_figures:
+            added = AddedFigures(runtime=self.runtime, input=self.input)
+            added.add_renderings(setup, variants)
+            added.add_example(setup, evidence)
 
     @property
     def _payloads(self) -> Payloads:

@@ -17,6 +17,7 @@ CERTIFYING: Final = (
     "models/files.py",
     "models/images",
     "models/installed.py",
+    "models/prediction_sets",
     "models/problems",
     "models/prompts",
     "models/shipped.py",
@@ -27,6 +28,8 @@ CERTIFYING: Final = (
     "workers/engine/helper.py",
     "workers/engine/job_setup.py",
     "workers/engine/model.py",
+    "workers/engine/parameters.py",
+    "workers/engine/prediction_sets.py",
     "workers/engine/variants.py",
 )
 """Files and packages under `certrad` that decide what a certificate says, in the order of their names."""

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -13,16 +13,19 @@ from pydantic import TypeAdapter
 
 from certrad.models.attacks.radius_example import ExampleParams, NoDirectionError, change_within
 from certrad.models.classifier import VisionLanguageClassifier
+from certrad.models.images.png import encode_png
 from certrad.models.smoothing.curve import radius_curve
 from certrad.models.types import Certificate, CertifyRequest, FixedSigma
 from certrad.models.types.evidence import Evidence
-from certrad.models.types.figures import Figure, RadiusCurve, RadiusExample
+from certrad.models.types.figures import Figure, RadiusCurve, RadiusExample, RenderingImages
 from certrad.workers.queue import stopping
 
 _SHARE: Final = 0.05  # of the time of a certificate, for an example
+_MOST_OF_RENDERINGS: Final = 6 << 20  # bytes of all their images
 _PURPOSE: Final = b"certrad radius example"
 _CURVE: Final = TypeAdapter(RadiusCurve)
 _EXAMPLE: Final = TypeAdapter(RadiusExample)
+_RENDERINGS: Final = TypeAdapter(RenderingImages)
 _log = structlog.get_logger()
 
 
@@ -75,6 +78,32 @@ def example(
     if not isinstance(certificate, Certificate):
         return b""
     return _or_nothing("example", job_id, lambda: _example(request, evidence, certificate, pixels, classifier, key))
+
+
+def renderings(inputs: Iterable[tuple[int, NDArray[Any]]], count: int, job_id: str) -> bytes:
+    """Returns the JSON of what the model saw of variants, as many as fit; empty where it cannot be made.
+
+    Args:
+        inputs: Places of variants with their model inputs, (C, H, W) in [0, 1]; the most important ones first.
+        count: How many variants there are.
+        job_id: The job's id, for the log.
+
+    Raises:
+        StopRequested: The process is to stop.
+    """
+
+    def drawn() -> bytes:
+        images: dict[int, str] = {}
+        left = _MOST_OF_RENDERINGS
+        for place, pixels in inputs:
+            stopping.raise_if_stopped()
+            image = base64.b64encode(encode_png(pixels)).decode()
+            if (left := left - len(image)) < 0:
+                break
+            images[place] = image
+        return _RENDERINGS.dump_json(RenderingImages(images=tuple(map(images.get, range(count)))))
+
+    return _or_nothing("renderings", job_id, drawn)
 
 
 def _or_nothing(figure: Figure, job_id: str, make: Callable[[], bytes]) -> bytes:

@@ -8,8 +8,9 @@ from typing import Final
 
 from certrad.models.smoothing import Stream
 from certrad.models.smoothing.blocks import Layout
+from certrad.models.smoothing.labelling import label_batches
 from certrad.models.smoothing.prefix import commit_batch
-from certrad.models.smoothing.sampling import BaseClassifier, Sampler, label_batches
+from certrad.models.smoothing.sampling import BaseClassifier, Sampler
 from certrad.workers.contract.names import ENGINE_QUEUE
 from certrad.workers.contract.queues import queue
 from certrad.workers.contract.tickets import is_ticket

@@ -10,13 +10,18 @@ from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.noise_key import classifier_digest, noise_key, sampling_digest
 from certrad.models.classifier import TextHead
 from certrad.models.errors import Rejected
+from certrad.models.images.grey_rendering import GreyRenderer
 from certrad.models.images.pixel_map import PixelMap
 from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.smoothing import Noise, NoisySampler
+from certrad.models.smoothing.parameter_noise import WindowNoise
+from certrad.models.smoothing.parameter_samples import WindowSampler
 from certrad.models.smoothing.routing import ClassifierAt
 from certrad.models.types import TEMPLATE_PROMPT, AdapterCard, PromptCard
+from certrad.models.types.applied_window import HeaderWindow, SentWindow, TaskWindow
 from certrad.models.types.defaults import require_adapter
 from certrad.models.types.identity import ClassifierParts
+from certrad.models.types.parameters import ParameterSigma
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.ledger import EngineIdentity, LedgerEntry
 from certrad.workers.engine.model import Model
@@ -74,7 +79,7 @@ class SetupFactory:
         Raises:
             Rejected: engine_mismatch, if this is another kind of engine; or backbone, prompt or image is refused.
         """
-        model = self.load(entry.dtype, entry.threads)
+        model = self.load(entry.dtype, entry.threads, channels_last=entry.channels_last)
         parts = model.parts(self.input.request.classifier, entry.law, self.input.image.noisy)
         sampler = self.make_sampler(model, self._named_epoch(entry), parts, entry.batch_size)
         if strange := self.identify_engine(model, sampler).differences(entry.engine):
@@ -94,12 +99,13 @@ class SetupFactory:
             runtime.arithmetic,
         )
 
-    def load(self, dtype: str, threads: int) -> Model:
+    def load(self, dtype: str, threads: int, *, channels_last: bool | None = None) -> Model:
         """Returns backbone, adapter and prompt, in the precision and on the number of threads of the job.
 
         Args:
             dtype: The precision of the image encoder.
             threads: Threads of the arithmetic.
+            channels_last: Memory format of the image tower; None for the one that is faster here.
 
         Raises:
             Rejected: Backbone, adapter, prompt or image is refused.
@@ -110,7 +116,7 @@ class SetupFactory:
         adapter = None if spec.adapter is None else self.runtime.adapter_card(spec.adapter)
         if adapter is not None:
             self._require_not_tuned_on(adapter, seen)
-        backbone = self.runtime.backbone(spec.backbone, dtype, adapter)
+        backbone = self.runtime.backbone(spec.backbone, dtype, adapter, channels_last=channels_last)
         if spec.prompt == TEMPLATE_PROMPT:
             return Model(backbone=backbone, card=None, prompt=None, adapter=adapter)
         card, prompt = self.runtime.prompt(spec.prompt)
@@ -156,6 +162,29 @@ class SetupFactory:
         key = self._key(epoch, parts, self.input.image.variants[place].input_sha256)
         image = self.input.read_variant(self.runtime.redis, setup.model.backbone.image_size, place)
         return replace(setup.sampler, image=image, noise=Noise(key, parts.law))
+
+    def sampler_of_windows(self, setup: LabellingSetup, sigma: ParameterSigma) -> WindowSampler:
+        """Returns what draws noisy copies in drawn windows, under the noise key of the values before the window.
+
+        Args:
+            setup: What this engine labels the samples of the job with.
+            sigma: Standard deviations of the noise on the window.
+
+        Raises:
+            Rejected: engine_mismatch, worker_lost, digest_mismatch.
+            TypeError: The image has no window.
+        """
+        window, size = self.input.image.window, setup.model.backbone.image_size
+        if not isinstance(window, HeaderWindow | SentWindow | TaskWindow):
+            raise TypeError("noise on the window needs an image that is shown with one")
+        values = self.input.read_grey(self.runtime.redis, size)
+        key = self._key(self._named_epoch(setup.entry), setup.parts, values.named.sha256)
+        noise = Noise(key, setup.parts.law)
+        return WindowSampler(
+            pixels=replace(setup.sampler, noise=noise).with_sigma(self.input.request.sigma.first),
+            windows=WindowNoise(noise=noise, centre=window.centre, width=window.width, sigma=sigma),
+            render=GreyRenderer.of(values, size).model_input,
+        )
 
     def _key(self, epoch: Epoch, parts: ClassifierParts, noised: str) -> bytes:
         return noise_key(epoch.secret, noised, classifier_digest(parts), sampling_digest(self.input.request))

@@ -97,6 +97,7 @@ class LedgerEntry:
         epoch_sha256: SHA-256 of the noise key's secret; another one may be current when the job resumes.
         gate: The gate of a bank; None for one prompt.
         members: SHA-256 of the context vectors of each member of a bank.
+        channels_last: Memory format of the image tower.
         rejection: The extra class of a bank; None where it has none.
     """
 
@@ -112,6 +113,7 @@ class LedgerEntry:
     epoch_sha256: str
     gate: Gate | None = None
     members: tuple[str, ...] = ()
+    channels_last: bool = False
     rejection: Rejection | None = None
 
     def to_bytes(self) -> bytes:
@@ -131,6 +133,7 @@ class LedgerEntry:
             "selector": None if selector is None else asdict(selector),
             "sigma_range": None if self.gate is None else self.gate.sigma_range,
             "members": self.members,
+            **({"channels_last": True} if self.channels_last else {}),  # no field where an earlier release had none
         }
         of_gate = {} if self.gate is None else self.gate.tensors
         of_rejection = {} if self.rejection is None else self.rejection.tensors

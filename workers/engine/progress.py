@@ -24,15 +24,21 @@ class SamplingProgress:
         records: The job records.
         job_id: The job's id.
         request: Says how many selection samples and classes there are.
+        variants: How many variants intake has rendered.
         class_index: The class that the selection samples chose; None before, and where they chose none.
         published_at: Monotonic seconds of the last publication.
+        of_file: The last counts of the file's own estimation samples.
+        variants_done: Variants whose samples are drawn.
     """
 
     records: Records
     job_id: str
     request: CertifyRequest
+    variants: int = 0
     class_index: int | None = None
     published_at: float = 0.0
+    of_file: LabelCounts | None = None
+    variants_done: int = 0
 
     def selection(self, done: int) -> None:
         """Publishes selection samples, while no class is counted.
@@ -58,7 +64,28 @@ class SamplingProgress:
         Raises:
             JobEndedError: The job has ended.
         """
+        self.of_file = counts
         self._publish(self.request.selection_samples + done, counts, running_radius)
+
+    def variant(self) -> None:
+        """Publishes that the samples of one more variant are drawn; the counts stay those of the file itself.
+
+        Raises:
+            JobEndedError: The job has ended.
+        """
+        self.variants_done += 1
+        self._publish(self.request.samples_with(self.variants_done), self.of_file, None)
+
+    def in_windows(self, done: int) -> None:
+        """Publishes samples with noise on the window; the counts stay those of the file itself.
+
+        Args:
+            done: Samples that are done.
+
+        Raises:
+            JobEndedError: The job has ended.
+        """
+        self._publish(self.request.selection_samples + self.request.estimation_samples + done, self.of_file, None)
 
     def _publish(self, done: int, counts: LabelCounts | None, running_radius: float | None) -> None:
         now = time.monotonic()
@@ -69,7 +96,7 @@ class SamplingProgress:
         if not self.records.progress(
             self.job_id,
             samples_done=done,
-            samples_total=self.request.samples_max,
+            samples_total=self.request.samples_with(self.variants),
             counts=counts.per_class,
             invalid=counts.invalid,
             running_radius=running_radius,

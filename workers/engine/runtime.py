@@ -16,6 +16,7 @@ from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_device, chosen_precision, loading_dtype
 from certrad.models.backbones.openvino_tower import encoder_software, in_precision
+from certrad.models.backbones.probe import Probe, batch_that_fits, is_faster_in_channels_last, probe_of
 from certrad.models.backbones.processor import processor_name
 from certrad.models.backbones.weights import find_weights, pinned
 from certrad.models.errors import Rejected
@@ -37,6 +38,19 @@ _Resident = tuple[BackboneCard, str, tuple[str, str] | None]
 _PACKAGES: Final = ("certrad", "numpy", "open_clip_torch", "scipy", "torch", "transformers")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """What was measured on this device with a backbone.
+
+    Attributes:
+        batch_size: Samples of a batch that fit.
+        channels_last: Whether the image tower is faster in that memory format.
+    """
+
+    batch_size: int
+    channels_last: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """The state of one engine process; built once, shared by its jobs."""
@@ -49,12 +63,32 @@ class Runtime:
     epochs: EpochSecrets
     software: dict[str, str]
     name: str = ""
+    probe: Probe | None = None
     _resident: OrderedDict[_Resident, Backbone] = field(default_factory=OrderedDict)
+    _measured: dict[tuple[str, str], _Measured] = field(default_factory=dict)
 
     @property
     def batch_size(self) -> int:
         """Returns the samples of one batch: the operator's choice, or the default of the device."""
         return self.settings.block_size or default_batch_size(self.device)
+
+    def batch_size_of(self, backbone: Backbone) -> int:
+        """Returns the samples of one batch of a new job: the operator's choice, or what fits into the free memory.
+
+        Args:
+            backbone: The backbone of the job.
+        """
+        fitting = self._measured_of(backbone).batch_size
+        return self.settings.block_size or fitting
+
+    def block_size_of(self, batch_size: int) -> int:
+        """Returns the samples of one block: the operator's choice, or a batch where that does not divide it.
+
+        Args:
+            batch_size: Samples of one batch.
+        """
+        chosen = self.settings.commit_size
+        return batch_size if chosen is None or batch_size % chosen else chosen
 
     @property
     def arithmetic(self) -> dict[str, str]:
@@ -68,7 +102,9 @@ class Runtime:
         properties = [self.device.type, processor_name(self.device), self.arithmetic]
         return hashlib.sha256(json.dumps(properties, sort_keys=True).encode()).hexdigest()[:16]
 
-    def backbone(self, backbone_id: str, dtype: str, adapter: AdapterCard | None = None) -> Backbone:
+    def backbone(
+        self, backbone_id: str, dtype: str, adapter: AdapterCard | None = None, *, channels_last: bool | None = None
+    ) -> Backbone:
         """Returns the backbone, resident on the device; the least recently used one makes room.
 
         Args:
@@ -76,6 +112,8 @@ class Runtime:
             dtype: The name of the precision.
             adapter: The card of the adapter that is merged into its image tower, as `adapter_card` returned it to the
                 job; None for the frozen tower.
+            channels_last: The memory format of its image tower that is fixed for the job; None for the one that was
+                measured to be faster on this device.
 
         Raises:
             Rejected: unknown_backbone, backbone_unavailable, invalid_weights, digest_mismatch, adapter_not_found,
@@ -88,7 +126,24 @@ class Runtime:
                 self._resident.popitem(last=False)
             self._resident[key] = self._load(card, dtype, adapter)
         self._resident.move_to_end(key)
-        return self._resident[key]
+        resident = self._resident[key]
+        wanted = self._measured_of(resident).channels_last if channels_last is None else channels_last
+        if resident.channels_last != wanted:
+            resident = self._resident[key] = resident.in_memory_format(channels_last=wanted)
+        return resident
+
+    def _measured_of(self, backbone: Backbone) -> _Measured:
+        """Returns what was measured with a backbone of these weights and this precision, once in this process."""
+        key = backbone.sha256, backbone.precision
+        if key not in self._measured:
+            most = default_batch_size(self.device)
+            if self.probe is None:
+                self._measured[key] = _Measured(batch_size=most, channels_last=False)
+            else:
+                size = batch_that_fits(backbone, most, self.probe)
+                faster = is_faster_in_channels_last(backbone, size, self.probe)
+                self._measured[key] = _Measured(batch_size=size, channels_last=faster)
+        return self._measured[key]
 
     def _load(self, card: BackboneCard, dtype: str, adapter: AdapterCard | None) -> Backbone:
         """Returns a backbone from its files, with the adapter merged into its image tower."""
@@ -184,6 +239,7 @@ def build(settings: WorkerSettings, redis: Redis, *, name: str = "") -> Runtime:
         epochs=EpochSecrets(settings.secrets_dir),
         software=_software(dtype),
         name=name,
+        probe=probe_of(device),
     )
 
 

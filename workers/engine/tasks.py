@@ -23,7 +23,7 @@ from certrad.workers.contract.records import Records
 from certrad.workers.contract.selftest import SelfTestFailedError, SelfTests
 from certrad.workers.contract.speeds import note_certification
 from certrad.workers.contract.waiting import refuses_writes
-from certrad.workers.engine import adapter_store, prompt_store
+from certrad.workers.engine import adapter_store, calibration_store, prompt_store
 from certrad.workers.engine.certification import Certification
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.helper import Helper
@@ -63,6 +63,7 @@ def start(worker_name: str) -> None:
     _selftest_seconds = round(report.seconds, 3)
     prompt_store.publish_all(_runtime.redis, settings.prompts_dir)
     adapter_store.publish_all(_runtime.redis, settings.adapters_dir)
+    calibration_store.publish_all(_runtime.redis, settings.calibrations_dir)
     _runtime.epochs.current()
     _runtime.epochs.publish(Keyring(_runtime.redis), clock=time.time)
     _runtime.catalogue.publish_worker(_runtime.card(worker_name, _selftest_seconds))

@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage, check_size
+from certrad.models.images.grey_values import GreyValues
 from certrad.models.images.model_input import (
     ModelInput,
     direct_scale,
@@ -21,12 +22,14 @@ from certrad.models.images.model_input import (
 from certrad.models.images.rendered_image import RenderedImage
 from certrad.models.types import BackboneCard, CertifyRequest, Region
 from certrad.models.types.image import ImageFacts, ImageRecord
+from certrad.models.types.parameters import ParameterSigma
 from certrad.models.types.total_variation import most_values as most_noisy_values
 from certrad.models.types.variants import VariantRecord, VariantsRequest
-from certrad.models.types.window import FileWindow, RenderedWindow, RequestedWindow
+from certrad.models.types.window import FileWindow, RenderedWindow, RequestedWindow, Unrounded
 from certrad.workers.contract.drift_labels import DriftLabel
 from certrad.workers.decoders.acquisition import acquisition_labels
 from certrad.workers.intake.file_decoding import decode_file
+from certrad.workers.intake.grey_values import GREY_IMAGE, GREY_VALUES_MAX, read_grey_values
 from certrad.workers.intake.variants import PixelTally, Source, read_variants, render_variants
 from certrad.workers.sandbox.child import Answer, allow_cpu_seconds, run_limited
 from certrad.workers.settings import WorkerSettings
@@ -40,14 +43,14 @@ _CPU_PER_PIXEL: Final = 0.5e-6
 
 
 def decode_limited(
-    data: bytes, request: CertifyRequest, card: BackboneCard, settings: WorkerSettings
+    data: bytes, request: CertifyRequest, card: BackboneCard, settings: WorkerSettings, *, rounded: bool = True
 ) -> tuple[ModelInput, ImageRecord]:
     """Returns the model input of an upload, decoded in a sandbox, and the facts of its image; see `decode_labelled`."""
-    return decode_labelled(data, request, card, settings)[:2]
+    return decode_labelled(data, request, card, settings, rounded=rounded)[:2]
 
 
 def decode_labelled(
-    data: bytes, request: CertifyRequest, card: BackboneCard, settings: WorkerSettings
+    data: bytes, request: CertifyRequest, card: BackboneCard, settings: WorkerSettings, *, rounded: bool = True
 ) -> tuple[ModelInput, ImageRecord, dict[DriftLabel, str]]:
     """Returns the model input of an upload, decoded in a sandbox, the facts of its image, and its labels for drift.
 
@@ -56,6 +59,7 @@ def decode_labelled(
         request: Names the frame, the region and the window.
         card: The backbone of the request, which names the size of the model input.
         settings: Limits of the sandbox.
+        rounded: Whether windows are rounded to the lattice; those of certificates from before it are not.
 
     Raises:
         Rejected: The bytes or the request are to blame.
@@ -63,6 +67,7 @@ def decode_labelled(
     """
     most = most_noisy_values(request.sigma.largest) if request.noise_space == "image" else 0
     size, variants = ModelInput.size_in_bytes(card.image_size), 0 if request.variants is None else settings.variants_max
+    grey = 0 if request.parameter_sigma is None else GREY_VALUES_MAX
     answer = run_limited(
         partial(
             decode_bytes,
@@ -78,10 +83,12 @@ def decode_labelled(
             most_values=most or None,
             variants=request.variants,
             most_variants=variants,
+            parameter_sigma=request.parameter_sigma,
+            rounded=rounded,
         ),
         memory_bytes=settings.intake_memory_bytes,
         cpu_seconds=settings.intake_cpu_seconds,
-        max_payload=size * (1 + variants) + most * _VALUE_BYTES,
+        max_payload=size * (1 + variants) + (most + grey) * _VALUE_BYTES,
         hidden=settings.data_dir,
         first_cpu_seconds=cpu_allowance(len(data)),
     )
@@ -134,11 +141,13 @@ def decode_bytes(
     most_values: int | None = None,
     variants: VariantsRequest | None = None,
     most_variants: int = 0,
+    parameter_sigma: ParameterSigma | None = None,
+    rounded: bool = True,
 ) -> tuple[dict[str, Any], bytes]:
     """Returns the facts and digest of an image, and its model input; runs in the sandbox.
 
     Where noise is to be added to the rendered image, that follows the model input; where variants are asked for, their
-    model inputs do.
+    model inputs do; where noise on the window is asked for, the values before the window do.
 
     Args:
         data: The upload.
@@ -154,17 +163,20 @@ def decode_bytes(
         most_values: Values of the rendered image that noise may be added to; None where it is not.
         variants: The variants that are asked for, if any.
         most_variants: How many there may be.
+        parameter_sigma: The noise on the window that is asked for, if any.
+        rounded: Whether windows are rounded to the lattice.
 
     Raises:
         Rejected: The bytes, the frame, the region or the window are to blame; `image_too_large_for_noise`;
-            `too_many_variants`, `variant_unavailable`.
+            `too_many_variants`, `variant_unavailable`; or `parameters_unavailable`.
     """
     if not data:
         raise Rejected("empty_image", "the image must not be empty, got 0 bytes")
     tally = PixelTally(on_size)
 
     def again(other: RenderedWindow, number: int | None, part: Region | None) -> DecodedImage:
-        return decode_file(data, max_pixels=max_pixels, frame=number, region=part, window=other, on_size=tally.add)
+        shown = other if rounded or isinstance(other, Unrounded) else Unrounded(window=other)
+        return decode_file(data, max_pixels=max_pixels, frame=number, region=part, window=shown, on_size=tally.add)
 
     image = again(window, frame, region)
     seen = model_input(image, card.image_size, card.fit)
@@ -181,6 +193,10 @@ def decode_bytes(
         source = Source(first=image, decode=again, window=window, region=region, tally=tally)
         header["variants"], inputs = render_variants(source, variants, most_variants, card)
         rendered += inputs
+    if parameter_sigma is not None:
+        values = read_grey_values(image, card)
+        header["grey"] = GREY_IMAGE.dump_python(values.named, mode="json")
+        rendered += values.tobytes()
     return header, seen.tobytes() + rendered
 
 
@@ -212,10 +228,14 @@ def _checked(
     """
     size = ModelInput.size_in_bytes(card.image_size)
     records: tuple[VariantRecord, ...] = ()
-    whole = request.noise_space == "model_input" and request.variants is None
+    whole = request.noise_space == "model_input" and request.variants is None and request.parameter_sigma is None
     pixels = ModelInput.from_bytes(answer.payload if whole else answer.payload[:size], card.image_size)
     if request.variants is not None:
         pixels, records = read_variants(pixels, answer.header.get("variants"), answer.payload[size:])
+    grey = None
+    if request.parameter_sigma is not None:
+        grey = GREY_IMAGE.validate_python(answer.header.get("grey"))
+        pixels = replace(pixels, grey=GreyValues.from_bytes(answer.payload[size:], grey))
     facts = _FACTS.validate_python(answer.header.get("facts"))
     check_size(rows=facts.rows, columns=facts.columns, max_pixels=max_pixels)
     scale, noisy = image_scale(facts, request.region, card.image_size, card.fit), None
@@ -236,4 +256,5 @@ def _checked(
         scale=scale,
         noisy=noisy,
         variants=records,
+        grey=grey,
     )

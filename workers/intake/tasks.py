@@ -9,6 +9,7 @@ from redis import Redis
 
 from certrad.models.errors import Rejected
 from certrad.models.images.model_input import ModelInput
+from certrad.models.images.png import encode_png
 from certrad.models.types import CertifyRequest
 from certrad.models.types.tuning import TuningRequest
 from certrad.workers.connection import connect
@@ -21,7 +22,6 @@ from certrad.workers.contract.queues import enqueue
 from certrad.workers.contract.records import Records
 from certrad.workers.contract.tuning_images import TuningImages
 from certrad.workers.intake.decode import backbone_card, decode_labelled
-from certrad.workers.intake.seen_image import encode_png
 from certrad.workers.intake.tuning_images import put_images
 from certrad.workers.queue import stopping
 from certrad.workers.queue.failures import end_job_on_error
@@ -97,18 +97,20 @@ def _decode(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
     pixels, image, labels = decode_labelled(_upload(settings, record.id), request, card, settings)
     payloads = Payloads(redis, ttl=settings.input_ttl)
     noised = pixels if pixels.rendered is None else pixels.rendered
-    content = b"".join([noised.tobytes(), *(variant.tobytes() for variant in pixels.variants)])
+    kept = [variant.pixels[: image.channels].astype("<f4").tobytes() for variant in pixels.variants]  # grey: one of 3
+    content = b"".join([noised.tobytes(), *kept, b"" if pixels.grey is None else pixels.grey.tobytes()])
     require_room(redis, len(content))
     is_there = payloads.put_input(record.id, content)
     if is_there:
         _keep_what_the_model_sees(record.id, pixels, settings)
-    return is_there and records.enter(record.id, "waiting", image=image, labels=labels)
+    total = request.samples_with(len(image.variants))
+    return is_there and records.enter(record.id, "waiting", image=image, labels=labels, samples_total=total)
 
 
 def _keep_what_the_model_sees(job_id: str, pixels: ModelInput, settings: WorkerSettings) -> None:
     """Stores the PNG of GET /jobs/{id}/input; a certificate does not need it, so a full disk does not end the job."""
     try:
-        uploads.store(settings.outputs_dir, job_id, io.BytesIO(encode_png(pixels)))
+        uploads.store(settings.outputs_dir, job_id, io.BytesIO(encode_png(pixels.pixels)))
     except Rejected as rejected:
         _log.warning("model input not kept", job_id=job_id, reason=rejected.detail)
 

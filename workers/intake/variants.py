@@ -16,6 +16,7 @@ from certrad.models.images.model_input import ModelInput, model_input
 from certrad.models.types import BackboneCard, Region
 from certrad.models.types.renderings import (
     BitsVariant,
+    CellVariant,
     FrameVariant,
     JpegVariant,
     RegionVariant,
@@ -27,6 +28,7 @@ from certrad.models.types.smoothing import N_MAX
 from certrad.models.types.variant_lists import HeaderWindows, NamedWindows, VariantList, static_renderings
 from certrad.models.types.variants import VariantRecord, VariantsRequest
 from certrad.models.types.window import OfferedWindow, RenderedWindow, RequestedWindow
+from certrad.models.types.window_boxes import BoxList, WindowBounds, WindowBox, box_cells, window_in_force
 
 JPEG_ENCODER: Final = f"pillow {__version__}, libjpeg {features.version_codec('jpg')}"
 """Name and version of what encodes and decodes the variants that go through JPEG."""
@@ -92,15 +94,17 @@ class Source:
                 them; or what decoding may be refused for.
         """
         most = min(most, N_MAX // asked.n)
-        orders = [order for listed in asked.lists for order in self._orders(listed)]
+        orders = [order for listed in asked.lists for order in self._orders(listed, most)]
         if len(orders) > most:
             raise Rejected(
-                "too_many_variants", f"`variants` may stand for at most {most} renderings, got {len(orders)}"
+                "too_many_variants", f"`variants` may stand for at most {most} renderings, got at least {len(orders)}"
             )
         return map(self._render, orders)
 
-    def _orders(self, listed: VariantList) -> list[_Order]:
+    def _orders(self, listed: VariantList, most: int) -> list[_Order]:
         match listed:
+            case WindowBox() | WindowBounds():
+                return [*self._cells(listed, most)]
             case HeaderWindows():
                 if not self.first.offered:
                     raise Rejected(
@@ -112,17 +116,24 @@ class Source:
             case _:
                 return [*static_renderings(listed, JPEG_ENCODER)]
 
+    def _cells(self, listed: BoxList, most: int) -> list[CellVariant]:
+        base = window_in_force(self.first.facts.window)
+        if self.first.rewindow is None or base is None:
+            raise Rejected(
+                "variant_unavailable",
+                "a box of windows needs a grey image with a window, or of 8 bits; send `window` to choose one",
+            )
+        try:
+            return box_cells(listed, base, most)
+        except ValueError as refusal:
+            raise Rejected("variant_unavailable", str(refusal)) from refusal
+
     def _render(self, order: _Order) -> tuple[Rendering, DecodedImage]:
         facts, (rows, columns) = self.first.facts, self.first.pixels.shape[:2]
         self.tally.add(rows * columns)
         match order:
-            case ShiftVariant(down=down, right=right):
-                return order, self._with(moved(self.first.pixels, down, right))
-            case BitsVariant(bits=bits):
-                levels = (1 << bits) - 1
-                return order, self._with(np.rint(self.first.pixels * levels) / levels)
-            case JpegVariant(quality=quality):
-                return order, self._with(through_jpeg(self.first.pixels, quality))
+            case CellVariant() | ShiftVariant() | BitsVariant() | JpegVariant():
+                return order, replace(self.first, pixels=self._changed(order))
             case FrameVariant(offset=offset):
                 if not 1 <= facts.frame + offset <= facts.frames:
                     raise Rejected("variant_unavailable", f"the file has no frame {facts.frame + offset}")
@@ -146,8 +157,21 @@ class Source:
             raise Rejected("variant_unavailable", "the region would leave the image")
         return replace(region, x=x, y=y)
 
-    def _with(self, pixels: NDArray[np.float64]) -> DecodedImage:
-        return replace(self.first, pixels=pixels)
+    def _changed(self, order: CellVariant | ShiftVariant | BitsVariant | JpegVariant) -> NDArray[np.float64]:
+        """Returns the pixels of a rendering that needs no more of the file than its first one."""
+        pixels = self.first.pixels
+        match order:
+            case CellVariant():
+                if self.first.rewindow is None:
+                    raise TypeError("a cell must be ordered only of an image that has a window")
+                return self.first.rewindow(order.function, order.centre, order.width)
+            case ShiftVariant(down=down, right=right):
+                return moved(pixels, down, right)
+            case BitsVariant(bits=bits):
+                levels = (1 << bits) - 1
+                return np.rint(pixels * levels) / levels
+            case JpegVariant(quality=quality):
+                return through_jpeg(pixels, quality)
 
 
 def moved(pixels: NDArray[np.float64], down: int, right: int) -> NDArray[np.float64]:

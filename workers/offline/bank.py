@@ -3,6 +3,7 @@
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,9 +21,11 @@ from certrad.models.prompts.store import PromptStore
 from certrad.models.prompts.training.acquisition import RANGES
 from certrad.models.prompts.training.bank import BankParams, bank_accuracy, tune_bank
 from certrad.models.prompts.training.image_choice import VALIDATION_PER_CLASS, choose_images
+from certrad.models.prompts.training.noise import unit_noise
 from certrad.models.prompts.training.rejection import OTHERS_MIN, RejectionParams, tune_rejection
 from certrad.models.prompts.training.tuning import TuningSet
-from certrad.models.types import TEMPLATE_PROMPT, BackboneCard, CertifyRequest, ClassifierSpec, PromptCard
+from certrad.models.types import TEMPLATE_PROMPT, BackboneCard, CertifyRequest, ClassifierSpec, FixedSigma, PromptCard
+from certrad.models.types.noise_space import ImageMap
 from certrad.models.types.tuned_on import EpochDigests, TunedOn
 from certrad.models.types.tuning import TuningParams
 from certrad.models.types.window import FileWindow
@@ -68,7 +71,12 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
     spec = ClassifierSpec(
         backbone=card.id, prompt=TEMPLATE_PROMPT, class_names=task.class_names, template=task.template
     )
-    request = CertifyRequest(classifier=spec, window=FileWindow.of_task(task.windows))
+    request = CertifyRequest(
+        classifier=spec,
+        window=FileWindow.of_task(task.windows),
+        sigma=FixedSigma(max(params.sigmas)),  # the largest image is the smallest one that every noise level allows
+        noise_space=options.noise_space,
+    )
     data = _decode(files, request, card, params, settings)
     with progress_bar("stages") as progress:
         bar = progress.add_task("tuning", total=params.stages)
@@ -78,6 +86,7 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
             data.labels,
             task.class_names,
             params,
+            noise=unit_noise(data.image_map, backbone.image_size),
             on_stage=lambda name: progress.update(bar, advance=1, description=name),
         )
         rejection, tuned_on = None, data.images
@@ -111,6 +120,7 @@ def tune_bank_prompt(options: Namespace, settings: WorkerSettings) -> PromptCard
             "training_images": len(data.images),
             "data_sha256": data.sha256,
             "gate_sha256": bank.gate.sha256,
+            **({} if data.image_map is None else {"noise_space": "image", "images": asdict(data.image_map)}),
         },
         measured=_measure(backbone, bank, data, task.class_names, params),
         tuned_on=TunedOn(keyed=(EpochDigests.of(epoch.secret, input_digests(tuned_on)),)),
@@ -154,10 +164,15 @@ def _decode(
     class_names = request.classifier.class_names
     chosen = choose_images(labels, class_names, choice)
 
+    maps: list[ImageMap] = []
+
     def model_input(index: int) -> Tensor:
         label, place = places[index]
         try:
-            decoded, _ = decode_limited(files[label][place].read_bytes(), request, card, settings)
+            decoded, facts = decode_limited(files[label][place].read_bytes(), request, card, settings)
+            if facts.noisy is not None:
+                maps.append(facts.noisy.map)
+                _check_one_shape(maps[0], maps[-1])
         except Rejected as rejected:  # the name of a file may be a patient's
             where = f"image {place + 1} of class {class_names[label]!r}, by name"
             raise Rejected(rejected.code, f"{where}: {rejected.detail}") from None
@@ -173,7 +188,14 @@ def _decode(
         labels=truth[:shots],
         validation_images=images[shots:],
         validation_labels=truth[shots:],
+        image_map=maps[0] if maps else None,
     )
+
+
+def _check_one_shape(first: ImageMap, found: ImageMap) -> None:
+    if found != first:
+        sizes = " and ".join(f"{each.of_rows} x {each.of_columns} x {each.channels}" for each in (found, first))
+        raise Rejected("image_sizes_differ", f"`--noise-space image` needs images of one shape, got {sizes}")
 
 
 def _measure(
@@ -185,8 +207,7 @@ def _measure(
     images, labels = data.validation_images[first::step], data.validation_labels[first::step]
     if not len(images):
         return {}
-    accuracy = [
-        {"sigma": sigma, "accuracy": bank_accuracy(backbone, bank, images, labels, class_names, sigma, params.seed)}
-        for sigma in params.sigmas
-    ]
+    noise = unit_noise(data.image_map, backbone.image_size)
+    measured = partial(bank_accuracy, backbone, bank, images, labels, class_names, seed=params.seed, noise=noise)
+    accuracy = [{"sigma": sigma, "accuracy": measured(sigma=sigma)} for sigma in params.sigmas]
     return {"validation": {"images": len(images), "noisy_accuracy": accuracy, "seed": params.seed}}

@@ -11,9 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import Backbone
@@ -25,6 +23,7 @@ from certrad.models.datasets.split import Split, load_split
 from certrad.models.errors import Rejected
 from certrad.models.evaluation.certified import COLUMNS, Evaluation, Row, summary
 from certrad.models.evaluation.journal import Journal
+from certrad.models.evaluation.noised_image import RENDERED, NoisedImage
 from certrad.models.images.model_input import fitted, is_flat
 from certrad.models.installed import Cards, installed_cards
 from certrad.models.prompts.bank import Bank
@@ -32,7 +31,6 @@ from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_datasets, shipped_tasks
-from certrad.models.smoothing.accuracy import Share
 from certrad.models.smoothing.device import default_batch_size
 from certrad.models.types import (
     AdapterCard,
@@ -44,13 +42,14 @@ from certrad.models.types import (
     TaskCard,
 )
 from certrad.models.types.defaults import choose_classifier, default_prompts
-from certrad.models.types.rejection import UNLIKE
+from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.window import FileWindow
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.intake.archive import match_classes
 from certrad.workers.intake.file_decoding import decode_as_uploaded, decode_published
 from certrad.workers.intake.image_folder import low_contrast_note
 from certrad.workers.offline import classifiers
+from certrad.workers.offline.accuracy_table import accuracy_table
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
@@ -78,6 +77,7 @@ class EvaluationRequest:
     spec: ClassifierSpec
     params: SmoothingParams
     folders: Sequence[str]
+    noise_space: NoiseSpace
 
 
 def evaluate_data(options: Namespace) -> int:
@@ -180,6 +180,7 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         ),
         params=params,
         folders=folders,
+        noise_space=options.noise_space,
     )
 
 
@@ -232,6 +233,7 @@ def _settings(
         "device": backbone.device.type,
         "batch_size": service.block_size or default_batch_size(backbone.device),
         "seed": options.seed,
+        **({} if request.noise_space == DEFAULT_NOISE_SPACE else {"noise_space": request.noise_space}),
     }
     restored: dict[str, Any] = json.loads(json.dumps(document))
     return restored
@@ -255,21 +257,22 @@ def _journal(out: Path | None, settings: dict[str, Any]) -> Journal:
 
 def _inputs(
     request: EvaluationRequest, indices: Sequence[int], flat: list[int]
-) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """Yields index, label and model input of some images; the indices of those of nearly one grey go into `flat`.
+) -> Iterator[tuple[int, int, NoisedImage]]:
+    """Yields index, label and what noise is added to; the indices of images of nearly one grey go into `flat`.
 
     Raises:
         Rejected: An image cannot be read; the message has its index, because a name may be a patient's.
     """
+    size, fit = request.backbone.image_size, request.backbone.fit
     for index in indices:
         try:
             image = request.split.image(index)
-            seen = fitted(image, request.backbone.image_size, request.backbone.fit)
+            seen = fitted(image, size, fit)
         except Rejected as rejected:
             raise Rejected(rejected.code, f"image {index} of the split, by name: {rejected.detail}") from None
-        if is_flat(seen, (image.shape[0], image.shape[1]), request.backbone.fit):
+        if is_flat(seen, (image.shape[0], image.shape[1]), fit):
             flat.append(index)
-        yield index, request.split.label(index), seen.pixels
+        yield index, request.split.label(index), NoisedImage.of(seen, image, fit, request.noise_space)
 
 
 def _show(found: dict[str, Any], settings: dict[str, Any], request: EvaluationRequest, *, as_json: bool) -> None:
@@ -281,18 +284,12 @@ def _show(found: dict[str, Any], settings: dict[str, Any], request: EvaluationRe
         }
         sys.stdout.write(json.dumps({"settings": settings, **shares}) + "\n")
         return
-    reached = {r: share for r, share in found["certified_accuracy"].items() if share.value or r == "0"}
-    columns = {"certified" if radius == "0" else f"R ≥ {radius}": share for radius, share in reached.items()}
-    rest = {"abstained": found["abstained"], **({UNLIKE: found["rejected"]} if request.spec.rejection_index else {})}
-    table = [f"| {name} | {_percent(share)} |" for name, share in {**columns, **rest}.items()]
+    table = accuracy_table(found, with_extra_class=request.spec.rejection_index is not None)
     seen = f"{found['images']} of {len(request.split)} images, n = {request.params.n}, σ = {request.params.sigma:g}"
     notes = [f"{seen}, {found['seconds_per_image']} s an image; intervals: exact, 95%"]
     if request.split.rule == "seeded":
         notes.append("the split was drawn with a fixed seed: there is no published one, or its file is not there")
+    notes += [RENDERED] if request.noise_space == "image" else []
     if settings["scope"] == "frozen_prompt":
         notes.append(_FROZEN)
-    sys.stdout.write("\n".join(["| certified accuracy | % |", "| --- | --- |", *table, *notes]) + "\n")
-
-
-def _percent(share: Share) -> str:
-    return f"{100 * share.value:.1f} ({100 * share.low:.1f}–{100 * share.high:.1f})"
+    sys.stdout.write("\n".join([*table, *notes]) + "\n")

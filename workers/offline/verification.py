@@ -17,6 +17,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from certrad.models.certificates import set_checks
 from certrad.models.certificates.schemas.schema import read
 from certrad.models.certificates.statement import StatedCertificate, Statement
 from certrad.models.certificates.verify import (
@@ -37,7 +38,7 @@ from certrad.models.installed import installed_cards
 from certrad.models.types import BackboneCard
 from certrad.models.types.image import IMAGE_WARNINGS, ImageWarning
 from certrad.models.types.public_key import from_jwk, from_pem
-from certrad.models.types.variants import VARIANTS_LIMIT
+from certrad.models.types.variant_lists import VARIANTS_LIMIT
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.keys.time_stamps import read_limited
 from certrad.workers.offline.settings import settings_of
@@ -46,6 +47,9 @@ from certrad.workers.settings import WorkerSettings
 _KEY_BYTES: Final = 32
 _CAVEAT: Final = "A certificate says nothing about whether the class is right."
 _SAME: Final = "weights, prompt and text features have the stated digests"
+_UNROUNDED: Final = (
+    "unrounded_window: the certificate is from before windows were rounded to a lattice, and its image was rendered so"
+)
 _ROUNDED: Final = "weights and prompt have the stated digests; this machine rounds the text features differently"
 _OnSamples = Callable[[int], None]
 
@@ -61,6 +65,7 @@ def verify_document(options: Namespace) -> int:
         content, issuer = options.file.read_bytes(), None if options.key is None else read_issuer(options.key)
         stamp = None if options.time_stamp is None else _reader(options, settings)
         image = None if options.image is None else options.image.read_bytes()
+        calibration = None if options.calibration is None else options.calibration.read_bytes()
         folders = settings.cards_dir, settings.prompts_dir, settings.adapters_dir
         cards = {} if image is None else installed_cards(*folders).backbones
     except (OSError, ValueError) as error:
@@ -78,6 +83,10 @@ def verify_document(options: Namespace) -> int:
         if verification.valid:
             statement = read(opened.document)
     if statement is not None:
+        if calibration is not None and (of_set := statement.prediction_set) is not None:
+            keys = None if issuer is None else issuer.public_keys
+            test = partial(set_checks.calibration_file, statement, of_set, calibration, keys)
+            verification = replace(verification, checks=(*verification.checks, run_check("calibration", test)))
         if image is not None:
             of_image = _of_image(statement, image, options, cards, settings, warnings)
             verification = replace(verification, checks=(*verification.checks, *of_image))
@@ -160,6 +169,8 @@ def _of_stamp(opened: Opened, stamp: ProvenTime) -> Check:
 def _not_asked(verification: Verification, options: Namespace) -> Iterator[Skipped]:
     """Returns the checks that the image and the model would allow, and that nobody asked for."""
     made = {each.name for each in verification.checks}
+    if options.calibration is None and "prediction_set" in made:
+        yield Skipped("calibration", "no `--calibration` was given")
     if "image" not in made:
         yield Skipped("image", "no `--image` was given")
     for name, option in (("replay", "--replay"), ("fresh", "--fresh")):
@@ -191,10 +202,11 @@ def _of_image(
         card = backbone_card(request.classifier.backbone, cards)
         asked = 0 if statement.variants is None else min(len(statement.variants.rows), VARIANTS_LIMIT)
         limits = settings.model_copy(update={"variants_max": max(asked, settings.variants_max)})
-        decoded, facts = decode_limited(image, request, card, limits)
+        decoded, facts = decode_limited(image, request, card, limits, rounded=statement.rounds_windows)
         warnings.extend(facts.warnings)
         found = check_image(statement, facts)
-        yield Check("image", True, "; ".join((found, *(f"warning {code}" for code in facts.warnings))))
+        notes = () if statement.rounds_windows else (_UNROUNDED,)
+        yield Check("image", True, "; ".join((found, *notes, *(f"warning {code}" for code in facts.warnings))))
     except (Rejected, ValueError) as error:
         yield Check("image", False, str(error))
         return
@@ -204,6 +216,7 @@ def _of_image(
     from certrad.models.prompts.store import PromptStore
     from certrad.models.replay import replay  # torch
     from certrad.models.replay.rebuild import rebuild
+    from certrad.models.replay.versions import version_warning
 
     try:
         prompts, adapters = PromptStore(own=settings.prompts_dir), AdapterStore(own=settings.adapters_dir)
@@ -211,7 +224,8 @@ def _of_image(
     except (Rejected, ValueError) as error:
         yield Check("classifier", False, str(error))
         return
-    yield Check("classifier", True, _SAME if rebuilt.same_text else _ROUNDED)
+    texts, versions = _SAME if rebuilt.same_text else _ROUNDED, version_warning(statement.software)
+    yield Check("classifier", True, texts if versions is None else f"{texts}; {versions}")
     if options.fresh:
         with _bar("fresh run") as on_samples:
             key = secrets.token_bytes(_KEY_BYTES)
@@ -227,6 +241,10 @@ def _of_image(
             with _bar("variants") as on_samples:
                 again = partial(replay.check_variants, *given, tolerant=tolerant, on_samples=on_samples)
                 yield run_check("replay_variants", again)
+        if statement.parameters is not None:
+            with _bar("window noise") as on_samples:
+                again = partial(replay.check_windows, *given, tolerant=tolerant, on_samples=on_samples)
+                yield run_check("replay_parameters", again)
 
 
 @contextmanager
@@ -259,6 +277,9 @@ def _show(
     if statement is not None:
         above = "".join(f"warning {code}: {IMAGE_WARNINGS[code]}\n" for code in warnings)
         variants = "" if statement.variants is None else f"\nvariants: {statement.variants.text}"
+        if statement.parameters is not None:
+            variants += f"\nnoise on the window: {statement.parameters.text}"
+        variants += "" if statement.prediction_set is None else f"\nprediction set: {statement.prediction_set.text}"
         scope = f"scope {statement.scope}: {statement.scope_text}"
         sys.stdout.write(f"\n{above}{_claim(statement)}{variants}\n{scope}\n{_CAVEAT}\n")
     sys.stdout.write(f"{'valid' if verification.valid else 'NOT VALID'}\n")

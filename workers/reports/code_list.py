@@ -2,9 +2,10 @@
 
 from typing import Any, Final
 
-from certrad.workers.reports import codes
+from certrad.workers.reports import codes, further_codes, variant_codes
 from certrad.workers.reports.codes import Concept
 
+_MODULES: Final = (codes, variant_codes, further_codes)
 PUBLISHER: Final = "certrad"
 DESCRIPTION: Final = (
     "Concepts of certified classification, for which no standard scheme has codes. A class without a code of its own "
@@ -13,8 +14,8 @@ DESCRIPTION: Final = (
 
 
 def private_concepts() -> tuple[Concept, ...]:
-    """Returns every concept of the scheme 99CERTRAD, in the order of `codes`."""
-    return tuple(value for value in vars(codes).values() if isinstance(value, Concept))
+    """Returns every concept of the scheme 99CERTRAD, in the order of the modules that define them."""
+    return tuple(value for module in _MODULES for value in vars(module).values() if isinstance(value, Concept))
 
 
 def code_system() -> dict[str, Any]:

@@ -23,10 +23,12 @@ from certrad.workers.reports.fhir_elements import (
     identified,
 )
 from certrad.workers.reports.fhir_observation import observation
+from certrad.workers.reports.further_claims import further_claims
 from certrad.workers.reports.identifiers import structured_report_uid
 from certrad.workers.reports.noise_space import space_text
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.texts import Texts
+from certrad.workers.reports.variants import short_text
 
 _NAMESPACE: Final = uuid.UUID(int=int(SCHEME_UID.removeprefix("2.25.")))
 _AI: Final = Code(value="123110", scheme="DCM", meaning="Artificial Intelligence")
@@ -213,6 +215,10 @@ def _sentences(report: Report) -> Iterable[str]:
             yield texts("conclusion.correctness")
     else:
         yield texts("conclusion.abstained")
+    if statement.variants is not None:
+        yield short_text(statement.variants, statement, texts)
+    for each in further_claims(statement, texts):
+        yield each.line
     yield texts("conclusion.scope", scope=texts.scope(statement))
 
 

@@ -1,16 +1,19 @@
 """The Observation of a FHIR bundle: the certified class with its radius, or an abstention without a value."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from certrad.models.certificates.statement import StatedAbstention, StatedCertificate, Statement
 from certrad.models.types.image import ImageRadius
-from certrad.workers.reports import codes
+from certrad.workers.reports import codes, variant_codes
 from certrad.workers.reports.codes import Code
 from certrad.workers.reports.fhir_elements import Element, absent, component, concept, concept_of, number
+from certrad.workers.reports.further_claims import further_claims
 from certrad.workers.reports.image_radius_text import image_radius
 from certrad.workers.reports.noise_space import radius_code, sigma_code
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.texts import Texts
+from certrad.workers.reports.variants import claim_text, least_text
 
 _FRAME: Final = Code(value="121190", scheme="DCM", meaning="Referenced Frames")
 _IMAGING: Final = ("http://terminology.hl7.org/CodeSystem/observation-category", "imaging", "Imaging")
@@ -41,6 +44,8 @@ def observation(report: Report, *, subject: Element | None, device: Element, stu
         "note": [{"text": limit} for limit in texts.stated_limits(statement)],
         "component": [
             *_outcome(statement, texts),
+            *_variants(statement, texts),
+            *_further(statement, texts),
             *_settings(statement),
             component(codes.SAMPLES_USED, valueInteger=statement.samples_used),
             component(codes.SCOPE, valueCodeableConcept=concept(codes.SCOPES[statement.scope], texts.scope(statement))),
@@ -87,6 +92,34 @@ def _radius_in_image(statement: Statement, texts: Texts) -> Element:
             return component(
                 codes.RADIUS_IN_IMAGE, dataAbsentReason=absent(*_NOT_APPLICABLE, text=texts.no_image_radius(absence))
             )
+
+
+def _variants(statement: Statement, texts: Texts) -> list[Element]:
+    """Returns what other renderings show. A radius of all of them is there only where all of them held."""
+    stated = statement.variants
+    if stated is None:
+        return []
+    outcome = concept(variant_codes.variants_outcome(held=stated.held), claim_text(stated, statement, texts))
+    found = [component(variant_codes.VARIANTS, valueCodeableConcept=outcome)]
+    if stated.held:
+        found.append(component(variant_codes.VARIANTS_RADIUS, valueQuantity=number(stated.radius, at_least=True)))
+    else:
+        reason = absent(*_NOT_APPLICABLE, text=texts("variants.no_radius"))
+        found.append(component(variant_codes.VARIANTS_RADIUS, dataAbsentReason=reason))
+    if stated.held is not None:
+        found.append(component(variant_codes.VARIANTS_TRIED, valueInteger=len(stated.rows)))
+    if stated.asked_radius:
+        found.append(component(variant_codes.VARIANTS_ASKED, valueQuantity=number(stated.asked_radius)))
+    if stated.counterexample is not None:
+        found.append(component(variant_codes.VARIANTS_LEAST, valueString=least_text(stated, statement, texts)))
+    return found
+
+
+def _further(statement: Statement, texts: Texts) -> Iterator[Element]:
+    for each in further_claims(statement, texts):
+        yield component(each.name, valueCodeableConcept=concept(each.outcome, each.text))
+        for name, text in each.items:
+            yield component(name, valueString=text)
 
 
 def _target(reached: bool | None) -> list[Element]:

@@ -18,14 +18,17 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DS, format_number_as_ds
 
+from certrad.models.certificates.stated_samples import StatedVariants
 from certrad.models.certificates.statement import StatedAbstention, StatedCertificate
-from certrad.workers.reports import codes
+from certrad.workers.reports import codes, variant_codes
 from certrad.workers.reports.codes import Code
+from certrad.workers.reports.further_claims import further_claims
 from certrad.workers.reports.identifiers import classifier_id, derived_uid, has_frames
 from certrad.workers.reports.image_radius_text import image_radius
 from certrad.workers.reports.noise_space import input_space, radius_code, sigma_code
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.texts import Texts
+from certrad.workers.reports.variants import claim_text, least_text
 
 MANUFACTURER: Final = "certrad"
 _SIX_DECIMALS: Final = Decimal("1e-6")
@@ -115,6 +118,18 @@ def _measurements(report: Report) -> Iterator[Measurement]:
     yield _count(codes.N_ESTIMATION, params.n)
     yield _count(codes.N_SELECTION, params.n0)
     yield _count(codes.SAMPLES_USED, statement.samples_used)
+    if statement.variants is not None:
+        yield from _variant_measurements(statement.variants)
+
+
+def _variant_measurements(stated: StatedVariants) -> Iterator[Measurement]:
+    """Yields the numbers of other renderings; there is a radius only where all of them held."""
+    if stated.held:
+        yield _bound(variant_codes.VARIANTS_RADIUS, stated.radius, ROUND_FLOOR)
+    if stated.held is not None:
+        yield _measurement(variant_codes.VARIANTS_TRIED, len(stated.rows), coded(variant_codes.RENDERINGS))
+    if stated.asked_radius:
+        yield _parameter(variant_codes.VARIANTS_ASKED, stated.asked_radius)
 
 
 def _evaluations(report: Report) -> Iterator[QualitativeEvaluation]:
@@ -128,6 +143,10 @@ def _evaluations(report: Report) -> Iterator[QualitativeEvaluation]:
             yield _evaluation(codes.TARGET_OUTCOME, codes.TARGET_REACHED if reached else codes.TARGET_MISSED)
         case _:
             pass
+    if (variants := report.statement.variants) is not None:
+        yield _evaluation(variant_codes.VARIANTS, variant_codes.variants_outcome(held=variants.held))
+    for each in further_claims(report.statement, Texts(report.language)):
+        yield _evaluation(each.name, each.outcome)
     yield _evaluation(codes.SCOPE, codes.SCOPES[report.statement.scope])
     for warning in report.warnings:
         yield _evaluation(codes.WARNING, codes.WARNINGS[warning])
@@ -140,6 +159,14 @@ def _texts(report: Report) -> Iterator[TextContentItem]:
     yield _text(codes.INPUT_SPACE, input_space(statement, texts))
     if isinstance(statement.claim, StatedCertificate):
         yield _text(codes.RADIUS_IN_IMAGE, image_radius(statement.radius_in_image_units, texts))
+    if (variants := statement.variants) is not None:
+        yield _text(variant_codes.VARIANTS_TEXT, claim_text(variants, statement, texts))
+        if variants.counterexample is not None:
+            yield _text(variant_codes.VARIANTS_LEAST, least_text(variants, statement, texts))
+    for each in further_claims(statement, texts):
+        yield _text(each.text_name, each.text)
+        for name, text in each.items:
+            yield _text(name, text)
     for limit in texts.stated_limits(statement):
         yield _text(codes.LIMITS, limit)
 

@@ -73,7 +73,7 @@ def page_layout(report: Report, image: tuple[int, int] | None) -> Layout:
     if isinstance(claim, StatedCertificate):
         certified_column(right, claim, report, texts)
     else:
-        abstained_column(right, claim, texts)
+        abstained_column(right, claim, report, texts)
     left, picture = _picture(report, image, texts, whole.y, right.y)
     footer = Column(x=_MARGIN, width=whole.width, y=0)
     _footer(footer, report, texts)

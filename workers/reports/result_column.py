@@ -5,6 +5,7 @@ from typing import Final
 from certrad.models.certificates.statement import StatedAbstention, StatedCertificate
 from certrad.models.types.image import ImageRadius
 from certrad.workers.reports.fonts import can_draw
+from certrad.workers.reports.further_claims import further_claims
 from certrad.workers.reports.layout import (
     ACCENT,
     AMBER,
@@ -21,6 +22,7 @@ from certrad.workers.reports.layout import (
 from certrad.workers.reports.noise_space import space_text
 from certrad.workers.reports.report import Report
 from certrad.workers.reports.texts import Texts
+from certrad.workers.reports.variants import short_text
 
 _HEADLINE: Final = (64, 56, 48, 42, 36, 32)
 _NUMBER: Final = (46, 40, 34, 28)
@@ -66,6 +68,9 @@ def certified_column(column: Column, claim: StatedCertificate, report: Report, t
     column.gap(10)
     column.text(texts("certified.alpha", percent=texts.number(_percent(report))), _BODY)
     _target(column, claim, report, texts)
+    _variants(column, report, texts)
+    for each in further_claims(report.statement, texts):
+        _strip(column, each.line, warns=each.warns)
     column.gap(24)
     column.rule()
     column.gap(20)
@@ -78,12 +83,13 @@ def certified_column(column: Column, claim: StatedCertificate, report: Report, t
     column.text(texts.scope(report.statement), _SMALL + 1)
 
 
-def abstained_column(column: Column, claim: StatedAbstention, texts: Texts) -> None:
+def abstained_column(column: Column, claim: StatedAbstention, report: Report, texts: Texts) -> None:
     """Fills the column of an abstention, which shows no class and no number.
 
     Args:
         column: The column.
         claim: The abstention.
+        report: What the page says.
         texts: The texts of its language.
     """
     title = texts("abstained.title")
@@ -104,6 +110,12 @@ def abstained_column(column: Column, claim: StatedAbstention, texts: Texts) -> N
         (texts("abstained.advice"), texts(f"abstained.next_step.{claim.reason}")),
     )
     column.gap(26)
+    if (stated := report.statement.variants) is not None:
+        column.text(short_text(stated, report.statement, texts), _SMALL, colour=SOFT)
+        column.gap(10)
+    for each in further_claims(report.statement, texts):
+        column.text(each.line, _SMALL, colour=SOFT)
+        column.gap(10)
     column.text(texts("limits.abstention"), _SMALL, colour=SOFT)
 
 
@@ -181,16 +193,28 @@ def _target(column: Column, claim: StatedCertificate, report: Report, texts: Tex
     if target is None:
         return
     missed = not claim.target_reached
+    text = texts("certified.target_missed" if missed else "certified.target_reached", target=texts.number(target))
+    _strip(column, text, warns=missed)
+
+
+def _variants(column: Column, report: Report, texts: Texts) -> None:
+    """Adds a line about other renderings, in amber where the class was not shown for all of them."""
+    stated = report.statement.variants
+    if stated is not None:
+        _strip(column, short_text(stated, report.statement, texts), warns=not stated.held)
+
+
+def _strip(column: Column, text: str, *, warns: bool) -> None:
+    """Adds a line with a bar beside it, in amber where it warns."""
     column.gap(20)
-    inner = column.inner(14, NOTICE if missed else PANEL)
+    inner = column.inner(14, NOTICE if warns else PANEL)
     inner.x += 6
     inner.width -= 6
-    text = texts("certified.target_missed" if missed else "certified.target_reached", target=texts.number(target))
-    inner.text(text, _BODY - 2, weight="SemiBold", colour=AMBER if missed else BRIGHT)
+    inner.text(text, _BODY - 2, weight="SemiBold", colour=AMBER if warns else BRIGHT)
     box = Box(x=column.x, y=column.y, width=column.width, height=inner.y + 14 - column.y)
     column.panels.append(Panel(box=box, fill=inner.behind))
     column.panels.append(
-        Panel(box=Box(x=box.x, y=box.y, width=6, height=box.height), fill=AMBER if missed else LINE),
+        Panel(box=Box(x=box.x, y=box.y, width=6, height=box.height), fill=AMBER if warns else LINE),
     )
     column.take(inner)
     column.gap(14)

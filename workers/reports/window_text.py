@@ -4,10 +4,10 @@ from certrad.models.types.applied_window import (
     AppliedWindow,
     FullRange,
     HeaderTable,
-    HeaderWindow,
     PercentileRange,
-    SentWindow,
-    TaskWindow,
+    WindowOfHeader,
+    WindowOfRequest,
+    WindowOfTask,
 )
 from certrad.workers.reports.texts import Texts
 
@@ -20,7 +20,7 @@ def window_text(window: AppliedWindow | None, texts: Texts) -> str:
         texts: The texts of a language.
     """
     match window:
-        case HeaderWindow():
+        case WindowOfHeader():
             return texts(
                 "window.header",
                 number=str(window.number),
@@ -30,9 +30,9 @@ def window_text(window: AppliedWindow | None, texts: Texts) -> str:
             )
         case HeaderTable():
             return texts("window.header_table", number=str(window.number), of=str(window.of))
-        case SentWindow():
+        case WindowOfRequest():
             return texts("window.request", **_values(window, texts))
-        case TaskWindow():
+        case WindowOfTask():
             values = _values(window, texts)
             return texts("window.preset", name=window.name, modality=window.modality, **values)
         case PercentileRange():
@@ -43,5 +43,5 @@ def window_text(window: AppliedWindow | None, texts: Texts) -> str:
             return texts("window.unknown")
 
 
-def _values(window: HeaderWindow | SentWindow | TaskWindow, texts: Texts) -> dict[str, str]:
+def _values(window: WindowOfHeader | WindowOfRequest | WindowOfTask, texts: Texts) -> dict[str, str]:
     return {"centre": texts.number(window.centre), "width": texts.number(window.width)}

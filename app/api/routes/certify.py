@@ -42,6 +42,8 @@ _FORM: Final = CertifyForm.model_json_schema()
         "deadline_unattainable",
         "unknown_prompt",
         "unknown_window",
+        "calibration_not_found",
+        "calibration_mismatch",
         "prompt_mismatch",
         "sigma_not_tuned",
         "adapter_not_found",

@@ -1,4 +1,4 @@
-"""The routes of what is drawn beside a certificate: an example of its radius, and the radius against the samples."""
+"""The routes of what is drawn beside a certificate: an example, radius against samples, and other renderings."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from certrad.app.api.caller import CallerDep
 from certrad.app.api.dependencies import ServicesDep
 from certrad.app.api.figures import read_figure
 from certrad.app.api.problems import problem_responses
-from certrad.models.types.figures import RadiusCurve, RadiusExample
+from certrad.models.types.figures import RadiusCurve, RadiusExample, RenderingImages
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -59,4 +59,24 @@ def get_job_curve(job_id: str, services: ServicesDep, caller: CallerDep) -> Resp
     """Returns bounds and radius after about 40 numbers of samples, the last of which is the certificate's."""
     return Response(
         read_figure(services.jobs, services.settings.outputs_dir, job_id, caller.tenant, "curve"), media_type=_JSON
+    )
+
+
+@router.get(
+    "/{job_id}/renderings",
+    operation_id="get_job_renderings",
+    summary="See other renderings of the file",
+    response_class=Response,
+    responses=_responses(
+        RenderingImages,
+        "What the model saw of each of the `variants`, as images of 8 bits in the order of the rows of the result: the "
+        "counterexample is among them. They are no part of the certificate, and are kept for `CERTRAD_OUTPUT_TTL` "
+        "after the job ends.",
+        "job_has_no_renderings",
+    ),
+)
+def get_job_renderings(job_id: str, services: ServicesDep, caller: CallerDep) -> Response:
+    """Returns images of the other renderings of the file that were sampled."""
+    return Response(
+        read_figure(services.jobs, services.settings.outputs_dir, job_id, caller.tenant, "renderings"), media_type=_JSON
     )

@@ -11,19 +11,19 @@ from pydantic import (
     StringConstraints,
     Tag,
     ValidationError,
-    WithJsonSchema,
     field_validator,
 )
 from pydantic_core.core_schema import ValidationInfo
 
 from certrad.app.api.problems import InvalidRequest, refusal
+from certrad.app.api.schemas.parameters import NoiseOnWindow
 from certrad.app.api.schemas.submission import SubmissionForm
-from certrad.app.api.schemas.variants import Listed
 from certrad.models.types import Bound, FixedSigma, Region, SamplingParams
+from certrad.models.types.calibration import BETA_RANGE
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
-from certrad.models.types.variant_lists import LISTED_MAX
 from certrad.models.types.window import read_window
+from certrad.workers.contract.variant_fields import VariantsField
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Words = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -32,12 +32,6 @@ Sigma = Annotated[
     Annotated[float, Field(ge=SIGMA_RANGE[0], le=SIGMA_RANGE[1]), Tag("number")]
     | Annotated[Literal["auto"], Tag("auto")],
     Discriminator(lambda value: "auto" if value == "auto" else "number"),
-]
-
-VariantsList = Annotated[
-    list[Listed],
-    Field(min_length=1, max_length=LISTED_MAX),
-    WithJsonSchema({"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": LISTED_MAX}),
 ]
 
 Form = TypeVar("Form", bound=BaseModel)
@@ -137,11 +131,12 @@ class CertifyForm(SubmissionForm):
         "rendered image before it: `sigma` and `target_radius` are then in its own pixels of [0, 1], and "
         "`radius_in_image_units` loses nothing to the resize",
     )
-    variants: Json[VariantsList] | None = Field(
+    variants: Json[VariantsField] | None = Field(
         None,
         description="other renderings of the same file that are to have the class too, as a JSON list of objects with "
-        "a `kind`: `windows` (`windows`: `header`, or a list of `[centre, width]` and presets), `shift` (`pixels`), "
-        "`jpeg` (`quality`), `bits` (`bits`), `frames` (`frames`) or `region` (`pixels`, `step`); not with "
+        "a `kind`: `windows` (`windows`: `header`, or a list of `[centre, width]` and presets), `window_box` (`centre` "
+        "and `width`: how far the centre may move and the factor of the width, or two pairs of numbers), `shift` "
+        "(`pixels`), `jpeg` (`quality`), `bits` (`bits`), `frames` (`frames`) or `region` (`pixels`, `step`); not with "
         "`sigma=auto`, `target_radius`, `zero_shot` or `noise_space=image`",
         examples=['[{"kind": "windows", "windows": "header"}]'],
     )
@@ -157,6 +152,35 @@ class CertifyForm(SubmissionForm):
         ge=N0_MIN,
         le=N_MAX,
         description="samples of each variant; default: the fewest that can show `variant_radius`",
+    )
+    parameter_sigma: Json[NoiseOnWindow] | None = Field(
+        None,
+        description="noise on the window under which the class is to hold too, as a JSON object with the standard "
+        "deviations `window_centre`, in units of the image after the rescale (HU), and `ln_window_width`: fixed "
+        "numbers, never taken from the header of the image; not with `sigma=auto`, `target_radius`, `zero_shot`, "
+        "`noise_space=image` or `variants`",
+        examples=['{"window_centre": 50, "ln_window_width": 0.2}'],
+    )
+    prediction_set: Identifier | None = Field(
+        None,
+        description="id of GET /calibrations: the certificate then states a list of classes that misses the correct "
+        "one at most as often as `beta` says, on images like those of the calibration; not with `sigma=auto`, "
+        "`target_radius`, `zero_shot` or `noise_space=image`",
+    )
+    beta: float | None = Field(
+        None,
+        ge=BETA_RANGE[0],
+        le=BETA_RANGE[1],
+        description="share of images whose list may miss the correct class; at most 4 decimals; default: the "
+        "calibration's own",
+        examples=[0.05],
+    )
+    prediction_radius: float | None = Field(
+        None,
+        ge=0,
+        description="L2 norm of the changes of the model input that the list allows for, at most 4 sigma and 4 "
+        "decimals; required with `prediction_set`",
+        examples=[0.25],
     )
     priority: Literal["normal", "urgent"] = Field("normal", description="`urgent` goes before every normal job")
 

@@ -28,7 +28,7 @@ _BY_IMAGES: Final[frozenset[Phase]] = frozenset({"unpacking", "attacking"})
 
 
 class Progress(BaseModel):
-    """The progress of a certification; it counts samples of selection and estimation, at most `samples_total`."""
+    """The progress of a certification; it counts all its samples, those of variants included, up to `samples_total`."""
 
     phase: Phase
     samples_done: int = Field(examples=[4196])
@@ -95,7 +95,7 @@ class Estimate(BaseModel):
         examples=[31.0],
     )
     ends_at: datetime | None = Field(description="the time of both together; null if one is unknown")
-    reason: str | None = Field(description="why one of them is null", examples=[None])
+    reason: str | None = Field(description="why one of them is null, or only a lower bound", examples=[None])
 
 
 class JobView(BaseModel):

@@ -104,7 +104,7 @@ function eraseButton(id, erased) {
   const dialog = h("dialog", { "aria-labelledby": label },
     h("div.stack",
       h("h2", { id: label }, "Erase this job?"),
-      h("p.small", "This deletes its record, the image of what the model saw, and its reports. A running job is cancelled first. Reports that were stored in the PACS stay there. The certificate stays too; it names no patient."),
+      h("p.small", "This deletes its record, the images of what the model saw, and its reports. A running job is cancelled first. Reports that were stored in the PACS stay there. The certificate stays too; it names no patient."),
       outcome,
       h("div.row",
         h("button.button", { type: "button", onclick: () => dialog.close() }, "Keep it"),

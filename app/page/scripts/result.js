@@ -9,8 +9,10 @@ import { downloads } from "./downloads.js";
 import { example } from "./example.js";
 import { count, floored, isUnlike, percent, radius, REASONS, SCOPES, spaced } from "./format.js";
 import { certificateDocument, factTable, seenImage, warningList } from "./parts.js";
+import { predictionSet } from "./prediction_set.js";
 import { problemMessage } from "./problem.js";
 import { lacking, may } from "./session.js";
+import { parameters } from "./parameters.js";
 import { variants } from "./variants.js";
 
 /** Returns the view of an ended job. */
@@ -82,7 +84,9 @@ function frame(job, kind, ...text) {
     h(`section.card.result.${kind}`, { "aria-label": "Result" }, seen.element, h("div.result-text", text)));
   const reads = may("read");
   if (kind === "certified" && reads) main.append(example(job));
-  if (result.variants) main.append(variants(result));
+  if (result.variants) main.append(variants(job));
+  if (result.parameters) main.append(parameters(result));
+  if (result.prediction_set) main.append(predictionSet(result));
   main.append(
     h("div.pair",
       h("section.card", h("h2", "Votes"), h("p.lead.small", `Class of each of ${count(result.n)} noisy samples at σ = ${result.sigma}.`), bars.element,

@@ -1,6 +1,8 @@
 // The fields of POST /certify. A field that is left at its default is not sent, so that the service chooses.
 
-import { h, newId, show } from "./dom.js";
+import { h } from "./dom.js";
+import { number, options, segments, select, text } from "./fields.js";
+import { variantFields } from "./variant_fields.js";
 
 const SIGMAS = [["0.12", "low"], ["0.25", "default"], ["0.5", "high"], ["1.0", "highest"]];
 const SAMPLES = [["1000", "1,000", "quick"], ["10000", "10,000", "default"], ["100000", "100,000", "thorough"]];
@@ -32,6 +34,8 @@ export function settingsFields({ tasks, backbones, prompts, defaultTask }) {
   const reference = text("reference", "Reference", "", "Your own note, kept and shown with the job only");
   reference.input.maxLength = 128;
 
+  const variants = variantFields();
+
   const follow = () => {
     const card = tasks.find(({ id }) => id === task.input.value);
     if (!card) return;
@@ -57,12 +61,12 @@ export function settingsFields({ tasks, backbones, prompts, defaultTask }) {
   windowed.input.addEventListener("change", showOwnWindow);
   follow();
 
-  const all = { task, prompt, sigma, n: exact, target_radius: target, window: windowed, frame, region, alpha, n0, bound, adaptation, noise_space: space, priority, deadline, reference };
+  const all = { task, prompt, sigma, n: exact, target_radius: target, window: windowed, frame, region, alpha, n0, bound, adaptation, noise_space: space, ...variants.fields, priority, deadline, reference };
   const more = h("details",
     h("summary", "More settings"),
     h("div.fields", [windowed, own, frame, region, target, exact, adaptation, alpha, n0, bound, space, priority, deadline, reference].map(({ element }) => element)));
   const element = h("div.stack",
-    h("div.fields", task.element, prompt.element), h("div.fields", sigma.element, samples.element), more);
+    h("div.fields", task.element, prompt.element), h("div.fields", sigma.element, samples.element), variants.element, more);
 
   return {
     element,
@@ -77,11 +81,11 @@ export function settingsFields({ tasks, backbones, prompts, defaultTask }) {
       for (const each of Object.values(all)) each.refuse("");
     },
     refuse(errors) {
-      const shown = errors.filter(({ field }) => all[field]);
+      const shown = errors.map((each) => ({ ...each, field: each.field.split(".")[0] })).filter(({ field }) => all[field]);
       for (const { field, detail } of shown) all[field].refuse(detail);
       const [one] = shown;
       if (!one) return;
-      if (more.contains(all[one.field].element)) more.open = true;
+      for (const folded of [more, variants.element]) if (folded.contains(all[one.field].element)) folded.open = true;
       all[one.field].focus();
     },
   };
@@ -104,74 +108,4 @@ function defaultPrompt(card) {
 function classList(names) {
   const shown = names.slice(0, 6).join(", ");
   return names.length > 6 ? `${shown} and ${names.length - 6} more` : shown;
-}
-
-function options(input, pairs) {
-  const before = input.value;
-  show(input, pairs.map((each) => each instanceof Node ? each : h("option", { value: each[0] }, each[1])));
-  input.value = before;
-  if (input.selectedIndex < 0) input.selectedIndex = 0;
-}
-
-function field(name, label, input, words) {
-  const id = newId(name);
-  input.id = id;
-  input.name = name;
-  input.setAttribute("aria-describedby", `${id}-hint ${id}-refused`);
-  const hint = h("p.hint", { id: `${id}-hint` }, words ?? "");
-  const refused = h("p.refused", { id: `${id}-refused`, hidden: true });
-  return {
-    input, hint,
-    element: h("div.field", h("label", { for: id }, label), input, hint, refused),
-    value: () => input.value.trim(),
-    focus: () => input.focus(),
-    refuse(reason) {
-      refused.textContent = reason;
-      refused.hidden = !reason;
-      if (reason) input.setAttribute("aria-invalid", "true");
-      else input.removeAttribute("aria-invalid");
-    },
-  };
-}
-
-function select(name, label, pairs, words) {
-  const input = h("select");
-  options(input, pairs);
-  return field(name, label, input, words);
-}
-
-function number(name, label, limits, words) {
-  return field(name, label, h("input", { type: "number", inputmode: "decimal", ...limits }), words);
-}
-
-function text(name, label, placeholder, words) {
-  return field(name, label, h("input", { type: "text", placeholder, autocomplete: "off", spellcheck: "false" }), words);
-}
-
-function segments(name, label, choices, chosen) {
-  const group = newId(name);
-  const row = h("div.segments");
-  const refused = h("p.refused", { hidden: true });
-  const inputs = new Map();
-  const add = (value, title, word) => {
-    const input = h("input", { type: "radio", name: group, value, checked: value === chosen });
-    inputs.set(value, input);
-    row.append(h("label", input, title, h("small", word)));
-  };
-  for (const [value, title, word] of choices) add(value, title, word);
-  return {
-    element: h("fieldset.field", h("legend", label), row, refused),
-    value: () => [...inputs.values()].find((input) => input.checked).value,
-    focus: () => inputs.get(chosen).focus(),
-    add,
-    option(value, allowed) {
-      const input = inputs.get(value);
-      input.disabled = !allowed;
-      if (input.checked && !allowed) inputs.get(chosen).checked = true;
-    },
-    refuse(reason) {
-      refused.textContent = reason;
-      refused.hidden = !reason;
-    },
-  };
 }

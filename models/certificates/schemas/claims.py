@@ -5,8 +5,10 @@ verified for years. A reader refuses a kind that it does not know.
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from certrad.models.certificates.prediction_sets import StatedPredictionSet
+from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariant, StatedVariants
 from certrad.models.certificates.statement import (
     SelectorShares,
@@ -17,6 +19,7 @@ from certrad.models.certificates.statement import (
 )
 from certrad.models.types import AbstentionReason, LabelCounts
 from certrad.models.types.image import Factors, ImageRadius, ImageRegion, NoImageRadius, PixelBudget, Unit
+from certrad.models.types.parameters import ParameterLimits, ParameterSigma
 from certrad.models.types.routing import SigmaRouting
 from certrad.models.types.variant_lists import VariantList
 
@@ -109,8 +112,37 @@ class VariantsClaim:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParametersClaim:
+    """One class for every window near that of the file, under noise on the window; see `StatedParameters`."""
+
+    kind: Literal["parameters/1"] = "parameters/1"
+    sigma: ParameterSigma
+    lattice: Literal["1/64"]
+    centre: float
+    width: float
+    values_sha256: str
+    key: str | None
+    class_index: int | None
+    estimation: StatedSamples | None
+    p_a_lower: float
+    p_b_upper: float
+    reach: float
+    limits: tuple[ParameterLimits, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionSetClaim(StatedPredictionSet):
+    """A list of classes that misses the correct one at most as often as promised; see `StatedPredictionSet`."""
+
+    kind: Literal["prediction_set/1"] = "prediction_set/1"
+
+
 Outcome = RadiusClaim | RenderedRadiusClaim | AbstentionClaim
-Claim = Outcome | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim | VariantsClaim
+Further = VariantsClaim | ParametersClaim | PredictionSetClaim
+_FurtherT = TypeVar("_FurtherT", bound=Further)
+Claim = Outcome | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim | Further
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +155,8 @@ class Claims:
         image_radius: The radius on the image that was sent, or why there is none.
         rendered: Whether the radius of the outcome is one on the rendered image. An abstention has none.
         variants: Other renderings of the file that have the class too; None where none were asked for.
+        parameters: The same class under noise on the window; None where none was asked for.
+        prediction_set: A list of classes with a promised share of misses; None where none was asked for.
     """
 
     outcome: StatedCertificate | StatedAbstention
@@ -130,6 +164,8 @@ class Claims:
     image_radius: ImageRadius | NoImageRadius
     rendered: bool = False
     variants: StatedVariants | None = None
+    parameters: StatedParameters | None = None
+    prediction_set: StatedPredictionSet | None = None
 
 
 def write_claims(claims: Claims) -> tuple[Claim, ...]:
@@ -151,7 +187,9 @@ def write_claims(claims: Claims) -> tuple[Claim, ...]:
             on_image = NoImageRadiusClaim(reason=reason)
     routing = () if claims.routing is None else (SigmaClaim(**_without(claims.routing)),)
     variants = () if claims.variants is None else (VariantsClaim(**_without(claims.variants)),)
-    return (outcome, *routing, on_image, *variants)
+    parameters = () if claims.parameters is None else (ParametersClaim(**_without(claims.parameters)),)
+    of_set = () if claims.prediction_set is None else (PredictionSetClaim(**_without(claims.prediction_set)),)
+    return (outcome, *routing, on_image, *variants, *parameters, *of_set)
 
 
 def read_claims(listed: tuple[Claim, ...]) -> Claims:
@@ -163,8 +201,9 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
     Raises:
         ValueError: A claim is missing, is there twice, or is not in its place.
     """
-    *first, last = listed or (None,)
-    others, variants = (tuple(first), last) if isinstance(last, VariantsClaim) else (listed, None)
+    left, of_set = _split(listed, PredictionSetClaim)
+    left, parameters = _split(left, ParametersClaim)
+    others, variants = _split(left, VariantsClaim)
     match others:
         case (
             RadiusClaim() | RenderedRadiusClaim() | AbstentionClaim() as outcome,
@@ -180,8 +219,8 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
         case _:
             kinds = ", ".join(claim.kind for claim in listed)
             raise ValueError(
-                "claims must be the outcome, the choice of sigma if any, the image radius, variants if any; got "
-                f"{kinds}"
+                "claims must be the outcome, the choice of sigma if any, the image radius, variants if any, parameters "
+                f"if any, a prediction set if any; got {kinds}"
             )
     return Claims(
         outcome=_outcome(outcome),
@@ -189,7 +228,16 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
         image_radius=_image_radius(on_image),
         rendered=isinstance(outcome, RenderedRadiusClaim),
         variants=None if variants is None else StatedVariants(**_without(variants, "kind")),
+        parameters=None if parameters is None else StatedParameters(**_without(parameters, "kind")),
+        prediction_set=None if of_set is None else StatedPredictionSet(**_without(of_set, "kind")),
     )
+
+
+def _split(listed: tuple[Claim, ...], kind: type[_FurtherT]) -> tuple[tuple[Claim, ...], _FurtherT | None]:
+    """Returns the claims before the last one, and the last one, if it is of a kind; else all of them, and None."""
+    if listed and isinstance(listed[-1], kind):
+        return listed[:-1], listed[-1]
+    return listed, None
 
 
 def _outcome(claim: Outcome) -> StatedCertificate | StatedAbstention:
@@ -205,7 +253,15 @@ def _image_radius(claim: ImageRadiusClaim | NoImageRadiusClaim) -> ImageRadius |
 
 
 def _without(
-    stated: Claim | StatedCertificate | StatedAbstention | StatedRouting | ImageRadius | StatedVariants, *names: str
+    stated: Claim
+    | StatedCertificate
+    | StatedAbstention
+    | StatedRouting
+    | ImageRadius
+    | StatedVariants
+    | StatedParameters
+    | StatedPredictionSet,
+    *names: str,
 ) -> dict[str, Any]:
     """Returns the other fields by name, their values as they are."""
     return {field.name: getattr(stated, field.name) for field in fields(stated) if field.name not in names}

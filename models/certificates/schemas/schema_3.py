@@ -74,6 +74,8 @@ def read(document: Mapping[str, Any]) -> Statement:
             "claim": claims.outcome,
             "routing": claims.routing,
             "variants": claims.variants,
+            "parameters": claims.parameters,
+            "prediction_set": claims.prediction_set,
             "radius_in_image_units": claims.image_radius,
             "classifier": classifier,
             "noise": NoiseIdentity(**asdict(stated.noise)),
@@ -96,6 +98,8 @@ def write(statement: Statement) -> dict[str, Any]:
         image_radius=statement.radius_in_image_units,
         rendered=statement.classifier.noisy_image is not None,
         variants=statement.variants,
+        parameters=statement.parameters,
+        prediction_set=statement.prediction_set,
     )
     noise = asdict(statement.noise)
     core = {

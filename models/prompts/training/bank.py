@@ -17,6 +17,7 @@ from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.context import ContextVectors, layout, text_features
 from certrad.models.prompts.gate import Gate, mixed_similarities
 from certrad.models.prompts.training.acquisition import AcquisitionRanges, change_acquisition
+from certrad.models.prompts.training.noise import UnitNoise, on_model_input
 from certrad.models.prompts.training.trainer import FewShotParams, sample_shots, train_epochs
 from certrad.models.prompts.training.trainer_state import TrainerState
 from certrad.models.randomness import seeded
@@ -98,6 +99,7 @@ def tune_bank(
     class_names: Sequence[str],
     params: BankParams,
     *,
+    noise: UnitNoise = on_model_input,
     on_stage: Callable[[str], None] = lambda _: None,
 ) -> Bank:
     """Returns a bank tuned on a few labelled images per class, never on an image that is to be certified.
@@ -111,6 +113,7 @@ def tune_bank(
         labels: (N,) integers in 0..K-1.
         class_names: K names.
         params: hyper-parameters.
+        noise: the noise of every copy.
         on_stage: called with the name of each finished stage.
 
     Raises:
@@ -121,7 +124,7 @@ def tune_bank(
     layout(backbone, class_names, start)
     chosen = sample_shots(labels, len(class_names), params.shots, params.seed)
     images, labels = images[chosen], labels[chosen]
-    directions = noisy_directions(backbone, images, params, on_stage)
+    directions = noisy_directions(backbone, images, params, on_stage, noise)
     members = []
     for place, sigma in enumerate(params.member_sigmas):
         of_sigma = directions[params.sigmas.index(sigma)]
@@ -138,7 +141,11 @@ def tune_bank(
 
 @torch.no_grad()
 def noisy_directions(
-    backbone: Backbone, images: Tensor, params: BankParams, on_stage: Callable[[str], None] = lambda _: None
+    backbone: Backbone,
+    images: Tensor,
+    params: BankParams,
+    on_stage: Callable[[str], None] = lambda _: None,
+    noise: UnitNoise = on_model_input,
 ) -> Tensor:
     """Returns L2-normalised features (S, N, C, D) of C noisy copies of each image at each of S levels.
 
@@ -152,7 +159,7 @@ def noisy_directions(
             clean = image.expand(params.copies, *image.shape)
             if params.acquisition is not None:
                 clean = change_acquisition(clean, params.acquisition, changes)
-            copies = clean + sigma * torch.randn(clean.shape, generator=generator)
+            copies = clean + sigma * noise(clean, generator)
             parts = [backbone.encode_image(part) for part in copies.split(_ENCODED_TOGETHER)]
             of_images.append(F.normalize(torch.cat(parts).float().cpu(), dim=-1))
         levels.append(torch.stack(of_images))
@@ -162,7 +169,14 @@ def noisy_directions(
 
 @torch.no_grad()
 def bank_accuracy(
-    backbone: Backbone, bank: Bank, images: Tensor, labels: Tensor, class_names: Sequence[str], sigma: float, seed: int
+    backbone: Backbone,
+    bank: Bank,
+    images: Tensor,
+    labels: Tensor,
+    class_names: Sequence[str],
+    sigma: float,
+    seed: int,
+    noise: UnitNoise = on_model_input,
 ) -> float:
     """Returns the share of images of which one noisy copy is classified correctly, to 4 decimals.
 
@@ -176,6 +190,7 @@ def bank_accuracy(
         class_names: K names.
         sigma: standard deviation of the noise, in pixels of [0, 1].
         seed: random seed of the noise.
+        noise: the noise of the copies.
     """
     generator, gate = seeded(seed, "validation", repr(sigma)), bank.gate.at(sigma)
     texts = replace(bank, rejection=None).text_features(backbone, class_names).cpu()
@@ -183,7 +198,7 @@ def bank_accuracy(
     correct = 0
     for indices in torch.split(torch.arange(len(images)), _ENCODED_TOGETHER):
         part, truth = images[indices], labels[indices]
-        noisy = part + sigma * torch.randn(part.shape, generator=generator)
+        noisy = part + sigma * noise(part, generator)
         directions = F.normalize(backbone.encode_image(noisy).float().cpu(), dim=-1)
         logits = backbone.logit_scale * mixed_similarities(directions, texts, gate.weights(directions))
         if extra is not None:

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from certrad.bench.common.machine import this_machine
+from certrad.bench.common.noise_paths import CountedPath, count_paths
 from certrad.bench.measure import gpu
+from certrad.models.backbones.graphs import Graphs
 from certrad.models.smoothing.fused_noise import InputForm
 
 CPU = torch.device("cpu")
@@ -31,7 +33,7 @@ def test_without_a_gpu_the_traffic_is_counted_and_nothing_is_measured() -> None:
 
 def test_the_fused_kernel_moves_the_image_and_the_input_and_the_eager_law_every_number_in_between() -> None:
     shape, form = (3, 32, 32), InputForm(dtype=torch.bfloat16, mean=(0.5,) * 3, std=(0.5,) * 3)
-    eager, fused, normalised = gpu.count_paths(shape, 4, form)
+    eager, fused, normalised = count_paths(shape, 4, form)
     assert normalised.bytes_per_sample == 3072 * (8 + 2)
     assert normalised.kernels_per_sample == 1 / 4
     assert normalised.noise_bytes_per_sample == normalised.bytes_per_sample
@@ -43,7 +45,7 @@ def test_the_fused_kernel_moves_the_image_and_the_input_and_the_eager_law_every_
 
 
 def test_a_path_is_timed_alone_and_before_the_encoder() -> None:
-    counted = gpu.CountedPath(
+    counted = CountedPath(
         path="torch operations", kernels_per_sample=1.0, bytes_per_sample=300.0, noise_bytes_per_sample=100.0
     )
     drawn: list[int] = []
@@ -65,3 +67,11 @@ def test_a_path_is_timed_alone_and_before_the_encoder() -> None:
     assert len(drawn) == 4 * 2
     assert len(encoded) == 3 * 2
     assert found.kernels_per_sample == 0
+
+
+def test_the_state_of_the_graph_says_why_it_is_not_used() -> None:
+    graphs = Graphs(capture=lambda run, inputs: lambda: run(inputs))
+    assert gpu.graph_state(None) == "no CUDA device"
+    assert gpu.graph_state(graphs) == "used, with the bits of single launches"
+    graphs.refused = "the graph gives other numbers"
+    assert gpu.graph_state(graphs) == "not used: the graph gives other numbers"

@@ -310,6 +310,22 @@ def test_gradients_reach_the_pixels_and_no_weight(backbone: Backbone) -> None:
     assert not any(parameter.requires_grad for parameter in backbone._model.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [0, 1, 4, 7])
+def test_pixels_that_are_normalised_in_parts_have_the_same_bits(
+    rows: int, dtype: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_clip.write_open_clip(tmp_path)
+    of = load_backbone(tiny_clip.card("open_clip"), tmp_path, dtype=dtype)
+    monkeypatch.setattr("certrad.models.backbones.base._PART", 3 * 3 * 32 * 32)
+    pixels = torch.randn(rows, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    given = pixels.clone()
+    with torch.inference_mode():
+        found = of.normalised(pixels)
+    assert torch.equal(found, normalised(pixels).to(dtype))
+    assert torch.equal(pixels, given)
+
+
 def test_what_stands_behind_the_end_token_changes_no_text_feature(backbone: Backbone) -> None:
     prompts = torch.randn(2, 20, backbone.text_width, generator=torch.Generator().manual_seed(0))
     eot = torch.tensor([5, 9])

@@ -13,10 +13,24 @@ from certrad.models.certificates.document import document
 from certrad.models.certificates.signature import sign
 from certrad.models.certificates.verify import verify
 from certrad.models.types.noise_space import NoiseSpace
-from tests.support.certificates import CASES, ISSUER, VARIANTS, WINDOWS, answered, scale_of
+from tests.support.certificates import (
+    BOXED,
+    CASES,
+    ISSUER,
+    PARAMETER_SIGMA,
+    VARIANTS,
+    WINDOWS,
+    answered,
+    scale_of,
+    unrounded,
+)
 
-COUNTS = {2: 14, 3: 22}
-"""Schema -> stored documents; of schema 3, three have an adapter, three noise on the image, the last two variants."""
+COUNTS = {2: 14, 3: 29}
+"""Schema -> stored documents; of schema 3, three have an adapter, three noise on the image, two then variants.
+
+The five behind them are from after windows were rounded to a lattice; two of them have boxes of windows. The last two
+have noise on the window.
+"""
 STORED = Path(__file__).parents[3] / "data"
 
 
@@ -32,9 +46,13 @@ def test_same_facts_make_the_stored_bytes(index: int) -> None:
     space: NoiseSpace = stored.get("noise_space", "model_input")
     case = replace(CASES[stored["case"]], adapter=stored.get("adapter"), noise_space=space)
     if "failing" in stored:
-        case = replace(case, variants=VARIANTS, failing=stored["failing"])
+        variants = BOXED if stored.get("boxed") else VARIANTS
+        case = replace(case, variants=variants, failing=stored["failing"])
+    if "under_window_noise" in stored:
+        case = replace(case, parameter_sigma=PARAMETER_SIGMA, window_probabilities=tuple(stored["under_window_noise"]))
 
-    window = WINDOWS[index % len(WINDOWS)]
+    window = WINDOWS[stored.get("window", index) % len(WINDOWS)]
+    window = window if "window" in stored else unrounded(window)
     facts = answered(
         case.request,
         case.probabilities,
@@ -42,6 +60,7 @@ def test_same_facts_make_the_stored_bytes(index: int) -> None:
         scale=scale_of(window),
         window=window,
         failing=case.failing,
+        window_probabilities=case.window_probabilities,
     )
 
     assert canonical(sign(document(facts), ISSUER)).decode() == stored["document"]

@@ -124,7 +124,7 @@ def is_header_window(document: dict[str, Any], at: tuple[str | int, ...]) -> boo
     if at[-1] not in ("centre", "width", "function") or at[2] != "rows":
         return False
     window: dict[str, str] = document["claims"][2]["rows"][at[3]]["rendering"]["window"]
-    return window["kind"] == "header/1"
+    return window["kind"] == "header/2"
 
 
 def image_of(case: Case) -> ImageRecord:
@@ -158,7 +158,7 @@ def test_every_single_change_of_the_claim_is_refused_by_both_verifiers(case: Cas
     assert len(every) > 100
     for at, value in every:
         content = signed(changed(document, at, value))
-        if is_header_window(document, at):
+        if is_header_window(document, at) and verify(content, KNOWN).valid:  # it is rounded to the same window
             with pytest.raises(ValueError, match="variants of this image"):
                 check_image(read(json.loads(content)), image_of(case))
             continue
@@ -180,7 +180,7 @@ def test_rendering_that_is_on_no_list_is_refused_by_both_verifiers(field: str, r
         assert run(content) == 1
 
 
-@pytest.mark.parametrize(("field", "value"), [("number", "2"), ("of", "3"), ("centre", "41.0"), ("function", "LINEAR")])
+@pytest.mark.parametrize(("field", "value"), [("number", "2"), ("of", "3"), ("centre", "40.1"), ("function", "LINEAR")])
 def test_window_of_the_file_must_be_the_one_that_the_header_offers(field: str, value: str, run: Run) -> None:
     content = signed(changed(json.loads(genuine(HELD)), ("subject", "window", field), value))
     assert "variant_lists" in {check.name for check in verify(content, KNOWN).checks if not check.ok}

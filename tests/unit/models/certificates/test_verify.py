@@ -20,6 +20,7 @@ from certrad.models.certificates.noise_key import classifier_digest, classifier_
 from certrad.models.certificates.signature import is_signed, public_key, sign
 from certrad.models.certificates.verify import Issuer, Verification, verify
 from certrad.models.errors import Rejected
+from certrad.models.images.model_input import direct_scale
 from certrad.models.smoothing import confidence_bounds, radius
 from certrad.models.smoothing.bounds import floor_decimals, raise_decimals
 from certrad.models.smoothing.sequential import ConfidenceSequence
@@ -187,7 +188,7 @@ def of_image(rows: int) -> bytes:
         stated,
         classifier=classifier,
         noise=replace(stated.noise, classifier_sha256=digest),
-        scale=replace(stated.scale, rows=rows),
+        scale=direct_scale(replace(stated.scale, rows=rows)),
     )
     return canonical(sign(write_document(stated), ISSUER))
 
@@ -380,6 +381,7 @@ def hidden_radius() -> bytes:
         (lambda: forged(NOISY, claims__1__factors__channels="1.73205081"), "image_units", "must be 1"),
         (lambda: forged(NOISY, claims__1__factors__resize_vertical="0.5"), "image_units", "must be 1"),
         (lambda: forged(NOISY, claims__1__region__rows="511"), "image_units", "the shape of the rendered image"),
+        (lambda: forged(NOISY, claims__1__factors__rounding="0.0"), "image_units", "rounding must be 5.96"),
         *(
             (lambda order=order: reordered(NOISY, order), "schema", "parts must be")
             for order in STRANGE_ORDERS

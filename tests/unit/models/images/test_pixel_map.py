@@ -12,10 +12,12 @@ from certrad.models.images.model_input import fitted
 from certrad.models.images.pixel_map import PixelMap
 from certrad.models.images.resize import AxisResize
 from certrad.models.smoothing import Noise, NoisySampler, Stream, certify
+from certrad.models.smoothing.device_noise import DeviceNoise
 from certrad.models.types import Certificate, NoiseLaw, SmoothingParams
 from certrad.models.types.cards import Fit
 from certrad.models.types.noise_space import ImageMap
 from certrad.models.types.total_variation import most_values, total_variation
+from tests.support.host_copies import HostCopies
 
 CPU = torch.device("cpu")
 KEY = bytes(range(32))
@@ -133,3 +135,22 @@ def test_most_values_are_those_that_eta_pays_for_under_every_law(sigma: float) -
     most = most_values(sigma)
     assert all(total_variation(law, sigma, most) <= 1e-6 for law in get_args(NoiseLaw))
     assert any(total_variation(law, sigma, most + 1) > 1e-6 for law in get_args(NoiseLaw))
+
+
+def test_mapping_a_second_batch_on_a_device_moves_nothing_there() -> None:
+    pixel_map, read = mapped(20, 33, 1, "crop")
+    image = torch.from_numpy(read).to("meta")
+    noise = DeviceNoise(noise=Noise(KEY, "philox-boxmuller-f64"), image=image, sigma=0.3, fused=None)
+    pixel_map.of_tensor(noise.pixels(Stream.ESTIMATE, range(4)))
+    with HostCopies() as copies:
+        mapped_batch = pixel_map.of_tensor(noise.pixels(Stream.ESTIMATE, range(4, 8)))
+    assert mapped_batch.shape == (4, 3, 32, 32)
+    assert copies.found == []
+
+
+def test_what_the_map_reads_on_a_device_is_there_before_the_first_batch() -> None:
+    pixel_map, read = mapped(20, 33, 1, "crop")
+    pixel_map.tensors(torch.device("meta"))
+    with HostCopies() as copies:
+        pixel_map.of_tensor(torch.empty((4, *read.shape), device="meta"))
+    assert copies.found == []

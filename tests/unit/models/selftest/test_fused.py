@@ -9,7 +9,7 @@ import torch
 
 from certrad.models.selftest.fused import SHAPES, choose_noise_kernel
 from certrad.models.smoothing.device import noise_path
-from certrad.models.smoothing.fused_noise import FusedNoise, fused_noise_is_exact, record_comparison
+from certrad.models.smoothing.fused_noise import FusedNoise, InputForm, fused_noise_is_exact, record_comparison
 from certrad.models.smoothing.noise import Stream
 from tests.support.triton_interpreter import kernels
 
@@ -67,6 +67,31 @@ def test_a_number_that_is_rounded_to_float32_is_refused(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(FusedNoise, "inputs", rounded)
     assert choose_noise_kernel(CPU, SMALL).endswith(f"was refused: {name} is not taken in float64")
+
+
+@pytest.mark.parametrize("wrong", ["_MEAN", "_STD"])
+def test_a_normalisation_that_differs_by_one_bit_is_refused(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    numbers = (0.4814547, 0.4578275, 0.40821073) if wrong == "_MEAN" else (0.26862958, 0.26130258, 0.27577711)
+    honest = InputForm
+
+    def differing(**fields: object) -> InputForm:
+        return honest(**(fields | {wrong.strip("_").lower(): numbers}))  # type: ignore[arg-type]
+
+    monkeypatch.setattr("certrad.models.selftest.fused.InputForm", differing)
+    found = choose_noise_kernel(CPU, SMALL[:1])
+    assert found.endswith("was refused: a normalised input differs in torch.float32, channels first")
+
+
+def test_a_layout_that_the_kernel_ignores_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = FusedNoise.inputs
+
+    def transposed(fused: FusedNoise, stream: Stream, indices: range) -> torch.Tensor:
+        found = honest(fused, stream, indices)
+        return found.flip(1) if fused.form.channels_last else found
+
+    monkeypatch.setattr(FusedNoise, "inputs", transposed)
+    found = choose_noise_kernel(CPU, SMALL[:1])
+    assert found.endswith("was refused: a normalised input differs in torch.float32, channels last")
 
 
 def test_a_machine_without_a_compiler_for_the_kernel_draws_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:

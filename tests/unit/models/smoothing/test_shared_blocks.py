@@ -19,7 +19,7 @@ from certrad.models.smoothing import (
     Stream,
     estimate,
 )
-from certrad.models.smoothing.sampling import label_batches
+from certrad.models.smoothing.labelling import label_batches
 from certrad.models.types import LabelCounts, NoiseLaw, SmoothingParams
 from tests.support.threshold_classifier import ThresholdClassifier
 

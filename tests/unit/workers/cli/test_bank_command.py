@@ -10,6 +10,7 @@ import torch
 from certrad.models.backbones.base import EMBEDDED, load_backbone
 from certrad.models.classifier import TextHead
 from certrad.models.images.model_input import model_input
+from certrad.models.images.pixel_map import PixelMap
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import load_prompt_or_bank, read_prompt_card
 from certrad.models.prompts.training.bank import BankParams, bank_accuracy
@@ -75,6 +76,42 @@ def test_the_bank_is_stored_measured_on_other_images_and_names_no_file(
         backbone="demo", prompt=card.id, class_names=card.class_names, template="{}", adaptation=GatedAdaptation()
     )
     assert spec.scope == "input_independent"
+
+
+def test_bank_of_noise_on_the_image_is_tuned_through_the_map_and_says_so(
+    folder: Path, bank: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in folder.rglob("*.png"):
+        path.write_bytes(encoded(noise(48, 40, seed=len(path.parent.name)), "PNG"))
+    drawn = []
+    honest = PixelMap.of_tensor
+
+    def spied(of: PixelMap, pixels: torch.Tensor) -> torch.Tensor:
+        drawn.append(tuple(pixels.shape[1:]))
+        return honest(of, pixels)
+
+    monkeypatch.setattr(PixelMap, "of_tensor", spied)
+    assert bank(folder, "--noise-space", "image") == 0
+    tuning = card_of(tmp_path).tuning
+    assert (tuning["noise_space"], tuning["images"]["of_rows"], tuning["images"]["rows"]) == ("image", 48, 44)
+    # Two levels of noise for each of two shots of each class, and one pass of the others at either level.
+    assert drawn == [(1, 44, 40)] * (2 * 2 * len(TASK.class_names) + 2)
+
+
+def test_bank_of_noise_on_the_model_input_names_no_space(folder: Path, bank: Any, tmp_path: Path) -> None:
+    assert bank(folder) == 0
+    assert "noise_space" not in card_of(tmp_path).tuning
+
+
+def test_bank_of_noise_on_images_of_two_shapes_is_refused_without_a_name(
+    folder: Path, bank: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place, path in enumerate(sorted(folder.rglob("*.png"))):
+        path.write_bytes(encoded(noise(64 + place % 2, 64, seed=place), "PNG"))
+    assert bank(folder, "--noise-space", "image") == 1
+    err = capsys.readouterr().err
+    assert "image_sizes_differ" in err
+    assert "Jane" not in err
 
 
 @pytest.mark.parametrize(("options", "name"), [((), None), (("--acquisition", "radiology"), "radiology")])

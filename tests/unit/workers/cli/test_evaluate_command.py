@@ -11,11 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from certrad.models.backbones.base import EMBEDDED, load_backbone
+from certrad.models.errors import Rejected
 from certrad.models.evaluation.certified import ABSTAINED, REJECTED, Evaluation, Row, summary
+from certrad.models.evaluation.noised_image import NoisedImage
+from certrad.models.images.model_input import fitted
+from certrad.models.images.pixel_map import PixelMap
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.rejection import Rejection
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import shipped_backbones, shipped_prompts, shipped_tasks
+from certrad.models.smoothing import Stream
 from certrad.models.smoothing.accuracy import RADII
 from certrad.models.types import ClassifierSpec, GatedAdaptation, SmoothingParams, ZeroShotAdaptation
 from certrad.models.types.rejection import with_unlike
@@ -121,8 +126,17 @@ def pixels_of(seed: int) -> NDArray[np.float32]:
     return (images.noise(3, 64, 64, seed=seed) / np.float32(255)).astype(np.float32)
 
 
+def of_input(seed: int) -> NoisedImage:
+    return NoisedImage(pixels=pixels_of(seed))
+
+
+def of_image(seed: int, rows: int = 48, columns: int = 40) -> NoisedImage:
+    pixels = images.noise(rows, columns, 1, seed=seed).astype(np.float64) / 255
+    return NoisedImage.of(fitted(pixels, 64), pixels, "crop", "image")
+
+
 def certified(asked: Evaluation, *seeds: int) -> list[Row]:
-    return list(asked.certified([(seed, 0, pixels_of(seed)) for seed in seeds], lambda: 0.0))
+    return list(asked.certified([(seed, 0, of_input(seed)) for seed in seeds], lambda: 0.0))
 
 
 def test_row_of_an_image_does_not_depend_on_its_companions() -> None:
@@ -133,14 +147,34 @@ def test_row_of_an_image_does_not_depend_on_its_companions() -> None:
 
 def test_noise_is_a_function_of_seed_pixels_and_sigma() -> None:
     asked = evaluation()
-    noise = asked.sampler(pixels_of(1)).noise
+    noise = asked.sampler(of_input(1)).noise
     others = [
-        asked.sampler(pixels_of(2)).noise,
-        replace(asked, seed=1).sampler(pixels_of(1)).noise,
-        replace(asked, params=SmoothingParams(sigma=0.25)).sampler(pixels_of(1)).noise,
+        asked.sampler(of_input(2)).noise,
+        replace(asked, seed=1).sampler(of_input(1)).noise,
+        replace(asked, params=SmoothingParams(sigma=0.25)).sampler(of_input(1)).noise,
     ]
     assert noise not in others
-    assert replace(asked, spec=replace(SPEC, template="{}")).sampler(pixels_of(1)).noise == noise
+    assert replace(asked, spec=replace(SPEC, template="{}")).sampler(of_input(1)).noise == noise
+
+
+def test_noise_on_the_image_reaches_the_encoder_through_the_map_of_its_shape() -> None:
+    asked, image = evaluation(), of_image(1)
+    assert image.map is not None
+    assert (image.map.of_rows, image.map.of_columns) == (48, 40)
+    assert image.pixels.shape == image.map.shape == (1, 44, 40)  # what the crop does not read gets no noise
+    sampler = asked.sampler(image)
+    noisy = replace(sampler, pixel_map=None).batch(Stream.SELECT, 0)
+    mapped = [PixelMap.of(image.map, 64).of_array(each.numpy()) for each in noisy]
+    assert np.array_equal(sampler.batch(Stream.SELECT, 0).numpy(), np.stack(mapped))
+    (row_,) = asked.certified([(3, 0, image)], lambda: 0.0)
+    assert row_.index == 3
+
+
+def test_image_that_is_too_large_for_the_noise_is_refused_with_the_code_of_the_service() -> None:
+    huge = NoisedImage(pixels=np.broadcast_to(np.float64(0.5), (3, 4000, 4000)), map=of_image(1).map)
+    with pytest.raises(Rejected) as refused:
+        evaluation().sampler(huge)
+    assert refused.value.code == "image_too_large_for_noise"
 
 
 def test_class_is_told_by_its_index_among_the_labels() -> None:

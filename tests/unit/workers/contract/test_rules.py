@@ -7,6 +7,10 @@ import pytest
 from certrad.app.api.schemas.certify import CertifyForm, parse
 from certrad.workers.contract.rules import Certify, Header, Ignore, decide
 from certrad.workers.contract.rules_file import REQUEST_FIELDS, RulesError, parse_rules, read_rules
+from certrad.workers.contract.variant_fields import Jpeg, Windows
+
+OF_VARIANTS = {"variants", "variant_radius", "variant_n"}
+SHIFTED = "variants = [{ kind = 'shift', pixels = 1 }]"
 
 TWO = """
 [[rule]]
@@ -97,8 +101,58 @@ def test_fields_of_a_rule_are_fields_of_the_request() -> None:
         'bound="cohen"\ntarget_radius=0.25\nwindow="40,400"\nnoise_space="image"\nframe=2\npriority="urgent"\n'
     )
     (rule,) = parse_rules(f'[[rule]]\nname = "x"\n{values}').rules
-    assert set(rule.fields) == set(REQUEST_FIELDS) <= set(CertifyForm.model_fields)
+    assert set(rule.fields) == set(REQUEST_FIELDS) - OF_VARIANTS
     assert parse(rule.fields.items()).target_radius == 0.25
+    assert set(REQUEST_FIELDS) <= set(CertifyForm.model_fields)
+
+
+def test_variants_of_a_rule_are_those_of_the_request() -> None:
+    lists = '[{ kind = "windows", windows = [[40, 400.5], "brain"] }, { kind = "jpeg", quality = [30] }]'
+    text = f'[[rule]]\nname = "x"\nvariants = {lists}\nvariant_radius = 0.125\nvariant_n = 100\n'
+    (rule,) = parse_rules(text).rules
+    form = parse(rule.fields.items())
+    assert set(rule.fields) == OF_VARIANTS
+    assert form.variants == [
+        Windows(kind="windows", windows=[(40.0, 400.5), "brain"]),
+        Jpeg(kind="jpeg", quality=[30]),
+    ]
+    assert (form.variant_radius, form.variant_n) == (0.125, 100)
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        "[]",
+        "'[]'",
+        "[{}]",
+        "[1979-05-27]",
+        "[{ kind = 'flip' }]",
+        "[{ kind = 'shift', pixels = 17 }]",
+        "[{ kind = 'shift' }]",
+        "[{ kind = 'windows', windows = [[nan, 400]] }]",
+        "{ kind = 'shift', pixels = 1 }",
+    ],
+)
+def test_variants_that_no_request_may_have_are_an_error(lists: str) -> None:
+    assert problem_of(f"[[rule]]\nname = 'x'\nvariants = {lists}\n") == (
+        "rule 1 ('x'): `variants` must be a list of one table or more, each with `kind` and its fields, as POST "
+        "/certify has them"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("variant_radius = 0.1", "`variant_radius` goes with `variants` only"),
+        ("variant_n = 100", "`variant_n` goes with `variants` only"),
+        (f"{SHIFTED}\ntarget_radius = 0.2", "`variants` and `target_radius` exclude each other"),
+        (f"{SHIFTED}\nsigma = 'auto'", '`variants` and `sigma = "auto"` exclude each other'),
+        (f"{SHIFTED}\nadaptation = 'zero_shot'", '`variants` and `adaptation = "zero_shot"` exclude each other'),
+        (f"{SHIFTED}\nnoise_space = 'image'", '`variants` and `noise_space = "image"` exclude each other'),
+    ],
+)
+def test_rule_whose_every_job_would_be_refused_is_an_error(line: str, expected: str) -> None:
+    assert problem_of(f"[[rule]]\nname = 'x'\n{line}\n") == f"rule 1 ('x'): {expected}"
 
 
 @pytest.mark.parametrize(

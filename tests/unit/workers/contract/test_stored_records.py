@@ -55,6 +55,7 @@ def test_stored_record_is_read_and_spelled_the_same(stored: dict[str, Any]) -> N
         if isinstance(value, CertifiedResult | AbstainedResult):  # warnings were sentences
             warnings = [{"code": "backbone_note", "message": sentence} for sentence in expected["warnings"]]
             expected |= {"warnings": warnings, "window": None, "adapter": None, "variants": None}
+            expected |= {"parameters": None}
             expected |= {"noise_space": "model_input"}
             identities = expected["provenance"]
             identities["classifier"] |= dict.fromkeys(NEW_OF_A_CLASSIFIER)

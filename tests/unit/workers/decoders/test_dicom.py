@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.valuerep import DSfloat
 
 from certrad.models.errors import Rejected
 from certrad.models.images.decoded_image import DecodedImage
 from certrad.models.types import Region
+from certrad.models.types.window_lattice import cell
 from certrad.workers.decoders import bounded_reader
 from certrad.workers.decoders.dicom import decode
 from tests.support.images import dicom, item, noise, sample, written
@@ -36,9 +38,23 @@ def refusal(data: bytes, **options: Any) -> str:
     return refused.value.code
 
 
+def rounded(centre: float, width: float) -> tuple[float, float]:
+    """Centre and width of the window of the lattice that a window is rounded to."""
+    found = cell(centre, width)
+    return found.centre, found.width
+
+
+def steep(width: float) -> float:
+    """The width of the ramp of a LINEAR window after it was rounded."""
+    return rounded(0.0, width)[1] - 1
+
+
 def pydicoms(name: str) -> NDArray[np.float64]:
-    """Modality and VOI of pydicom, scaled from the range it maps windows to."""
+    """Modality and VOI of pydicom, in the window that the file's is rounded to, scaled from the range it maps it to."""
     dataset = pydicom.dcmread(io.BytesIO(sample(name)))
+    if "WindowWidth" in dataset and "VOILUTSequence" not in dataset:
+        found = cell(float(dataset.WindowCenter), float(dataset.WindowWidth))
+        dataset.WindowCenter, dataset.WindowWidth = DSfloat(found.centre, True), DSfloat(found.width, True)
     windowed = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset).astype(np.float64)
     if "VOILUTSequence" in dataset:
         low, high = 0, (1 << dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1
@@ -123,7 +139,7 @@ RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8)
 
 @pytest.mark.parametrize("function", [None, "LINEAR", "LINEAR_EXACT", "SIGMOID"])
 def test_window_functions_are_those_of_the_standard(function: str | None) -> None:
-    centre, width = 30.0, 21.0
+    centre, width = rounded(30.0, 21.0)
     x = RAMP.astype(np.float64)
     expected = {
         "LINEAR": np.where(
@@ -134,7 +150,7 @@ def test_window_functions_are_those_of_the_standard(function: str | None) -> Non
         "LINEAR_EXACT": np.clip((x - centre) / width + 0.5, 0, 1),
         "SIGMOID": 1 / (1 + np.exp(-4 * (x - centre) / width)),
     }[function or "LINEAR"]
-    data = dicom(RAMP, WindowCenter=centre, WindowWidth=width, VOILUTFunction=function)
+    data = dicom(RAMP, WindowCenter=30, WindowWidth=21, VOILUTFunction=function)
     assert np.abs(grey(data) - expected).max() < 1e-14
 
 
@@ -223,15 +239,24 @@ def table(values: list[int]) -> Any:
         ({"BitsStored": 7}, 1 / 127),
         ({"PhotometricInterpretation": "MONOCHROME1"}, 1 / 255),
         ({"RescaleSlope": -2, "RescaleIntercept": 7}, 1 / 255),
-        ({"WindowCenter": 30, "WindowWidth": 21}, 1 / 20),
-        ({"WindowCenter": 30, "WindowWidth": 21, "VOILUTFunction": "LINEAR_EXACT"}, 1 / 21),
-        ({"WindowCenter": 30, "WindowWidth": 21, "VOILUTFunction": "SIGMOID"}, 1 / 21),
-        ({"WindowCenter": 30, "WindowWidth": 21, "RescaleSlope": -2, "RescaleIntercept": 7}, 2 / 20),
-        ({"WindowCenter": 35, "WindowWidth": 5, "RescaleSlope": 10, "RescaleIntercept": 0}, 10 / 4),
+        ({"WindowCenter": 30, "WindowWidth": 21}, 1 / steep(21)),
+        ({"WindowCenter": 30, "WindowWidth": 21, "VOILUTFunction": "LINEAR_EXACT"}, 1 / rounded(30, 21)[1]),
+        ({"WindowCenter": 30, "WindowWidth": 21, "VOILUTFunction": "SIGMOID"}, 1 / rounded(30, 21)[1]),
+        (
+            {"WindowCenter": 30, "WindowWidth": 21, "RescaleSlope": -2, "RescaleIntercept": 7},
+            2 / steep(21),
+        ),
+        (
+            {"WindowCenter": 35, "WindowWidth": 5, "RescaleSlope": 10, "RescaleIntercept": 0},
+            10 / steep(5),
+        ),
         ({"VOILUTSequence": [table([0, 9, 3, 4, 5, 200, 201, 255])]}, 195 / 255),
         # A table is reached through rounding: half a unit of its input may be one of its steps.
         ({"VOILUTSequence": [table([0, 60, 120, 180])], "RescaleSlope": 0.5, "RescaleIntercept": 0}, 60 / 255),
-        ({"ModalityLUTSequence": [table([0, 100, 120])], "WindowCenter": 60, "WindowWidth": 401}, 100 / 400),
+        (
+            {"ModalityLUTSequence": [table([0, 100, 120])], "WindowCenter": 60, "WindowWidth": 401},
+            100 / steep(401),
+        ),
     ],
 )
 def test_slope_is_the_largest_change_of_a_pixel_per_unit(elements: dict[str, Any], slope: float) -> None:
@@ -243,12 +268,16 @@ def test_slope_is_the_largest_change_of_a_pixel_per_unit(elements: dict[str, Any
 @pytest.mark.parametrize(
     ("elements", "unit", "slope"),
     [
-        ({"RescaleType": "HU"}, "HU", 1 / 399),
-        ({"Modality": "CT"}, "HU", 1 / 399),
-        ({"Modality": "CT", "RescaleType": "HU"}, "HU", 1 / 399),
-        ({"Modality": "CT", "RescaleType": "Z_EFF"}, "stored value", 2.5 / 399),
-        ({"Modality": "MR"}, "stored value", 2.5 / 399),
-        ({"Modality": "CT", "RescaleSlope": None, "RescaleIntercept": None}, "stored value", 1 / 399),
+        ({"RescaleType": "HU"}, "HU", 1 / steep(400)),
+        ({"Modality": "CT"}, "HU", 1 / steep(400)),
+        ({"Modality": "CT", "RescaleType": "HU"}, "HU", 1 / steep(400)),
+        ({"Modality": "CT", "RescaleType": "Z_EFF"}, "stored value", 2.5 / steep(400)),
+        ({"Modality": "MR"}, "stored value", 2.5 / steep(400)),
+        (
+            {"Modality": "CT", "RescaleSlope": None, "RescaleIntercept": None},
+            "stored value",
+            1 / steep(400),
+        ),
     ],
 )
 def test_hounsfield_units_are_told_apart(elements: dict[str, Any], unit: str, slope: float) -> None:
@@ -297,7 +326,8 @@ def test_functional_groups_hold_rescale_and_window() -> None:
     voi = next(group for group in (own, shared) if "FrameVOILUTSequence" in group)
     rescale, window = macro.PixelValueTransformationSequence[0], voi.FrameVOILUTSequence[0]
     x = dataset.pixel_array[1] * float(rescale.RescaleSlope) + float(rescale.RescaleIntercept)
-    expected = np.clip((x - (float(window.WindowCenter) - 0.5)) / (float(window.WindowWidth) - 1) + 0.5, 0, 1)
+    centre, width = rounded(float(window.WindowCenter), float(window.WindowWidth))
+    expected = np.clip((x - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
     assert np.abs(grey(sample("eCT_Supplemental.dcm"), frame=2) - expected).max() < 1e-12
 
 

@@ -30,6 +30,7 @@ from certrad.models.types.window import (
     RequestedWindow,
     WindowPreset,
 )
+from certrad.models.types.window_lattice import cell
 from certrad.workers.decoders import dicom as of_dicom
 from certrad.workers.decoders import raster
 from tests.support.images import dicom, encoded, item, noise, tiff_16
@@ -87,7 +88,7 @@ def test_a_window_of_the_request_takes_the_place_of_whatever_the_header_has(
 ) -> None:
     decoded = ct(window=window, **header)
     assert same_pixels(decoded, ct(**SOFT_WINDOW))
-    assert decoded.facts.slope == pytest.approx(1 / 399)
+    assert decoded.facts.slope == pytest.approx(1 / (cell(50, 400).width - 1))
     assert decoded.facts.warnings == ()
 
 
@@ -105,7 +106,8 @@ def test_the_radius_follows_the_window_that_was_applied() -> None:
         return found.l2
 
     narrow, wide = (l2(FixedWindow(centre=50, width=width)) for width in (101, 401))
-    assert wide == pytest.approx(4 * narrow, rel=1e-3)
+    rendered = [cell(50, width).width - 1 for width in (101, 401)]
+    assert wide == pytest.approx(narrow * rendered[1] / rendered[0], rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -135,9 +137,13 @@ def test_a_grey_picture_takes_a_window_in_its_grey_levels(bits: int, dtype: str)
     stored = noise(20, 20, dtype=dtype)
     data = encoded(stored, "png") if bits == 8 else tiff_16(stored)
     decoded = raster_of(data, max_pixels=LIMIT, window=FixedWindow(centre=100.5, width=101))
-    assert np.array_equal(decoded.pixels[..., 0], np.clip((stored - 100.0) / 100 + 0.5, 0, 1))
+    shown = cell(100.5, 101)
+    by_hand = np.clip((stored - (shown.centre - 0.5)) / (shown.width - 1) + 0.5, 0, 1)
+    assert np.array_equal(decoded.pixels[..., 0], by_hand)
+    as_sent = np.clip((stored - 100.0) / 100 + 0.5, 0, 1)
+    assert np.abs(decoded.pixels[..., 0] - as_sent).max() < 3 / 255  # the lattice moves no grey level further
     assert decoded.facts.window == SentWindow(centre=100.5, width=101)
-    assert decoded.facts.slope == pytest.approx(1 / 100)
+    assert decoded.facts.slope == pytest.approx(1 / (shown.width - 1))
     assert decoded.facts.transforms == ("window_linear",)
     whole = raster_of(data, max_pixels=LIMIT, window=FILE)
     assert (whole.facts.window, whole.facts.transforms, whole.facts.warnings) == (FullRange(), (), ())

@@ -49,3 +49,10 @@ def test_entry_without_an_adapter_is_that_of_a_release_that_knew_none() -> None:
         "backbone_sha256", "prompt_sha256", "key_sha256", "device", "processor", "software",
     }  # fmt: skip
     assert LedgerEntry.from_bytes(payload).engine == ENTRY.engine
+
+
+def test_memory_format_is_read_back_and_stored_only_where_it_is_not_the_usual_one() -> None:
+    payload = ENTRY.to_bytes()
+    assert b"channels_last" not in payload
+    assert not LedgerEntry.from_bytes(payload).channels_last
+    assert LedgerEntry.from_bytes(replace(ENTRY, channels_last=True).to_bytes()).channels_last

@@ -1,8 +1,8 @@
-"""The field `variants` of POST /certify: lists of renderings, as a client spells them."""
+"""The field `variants` of POST /certify and of a rule: lists of renderings, as a client spells them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
 from certrad.models.types.variant_lists import (
     BITS_MAX,
@@ -21,9 +21,11 @@ from certrad.models.types.variant_lists import (
     VariantList,
 )
 from certrad.models.types.window import FixedWindow, PresetWindow, WindowPreset
+from certrad.models.types.window_boxes import WindowBounds, WindowBox
 
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 _Pair = tuple[Annotated[float, Field(allow_inf_nan=False)], Annotated[float, Field(gt=1, allow_inf_nan=False)]]
+_Range = tuple[Annotated[float, Field(allow_inf_nan=False)], Annotated[float, Field(allow_inf_nan=False)]]
 
 
 class _List(BaseModel):
@@ -37,6 +39,14 @@ class Windows(_List):
 
     kind: Literal["windows"]
     windows: Literal["header"] | Annotated[list[_Pair | _Name], Field(min_length=1, max_length=LISTED_MAX)]
+
+
+class Box(_List):
+    """Every window of a box: about the window in force by two numbers, or between two pairs of numbers."""
+
+    kind: Literal["window_box"]
+    centre: Annotated[float, Field(ge=0, allow_inf_nan=False)] | _Range
+    width: Annotated[float, Field(ge=1, allow_inf_nan=False)] | _Range
 
 
 class Shift(_List):
@@ -75,7 +85,14 @@ class MovedRegion(_List):
     step: int = Field(1, ge=1, le=REGION_MAX)
 
 
-Listed = Annotated[Windows | Shift | Jpeg | Bits | Frames | MovedRegion, Field(discriminator="kind")]
+Listed = Annotated[Windows | Box | Shift | Jpeg | Bits | Frames | MovedRegion, Field(discriminator="kind")]
+
+VariantsField = Annotated[
+    list[Listed],
+    Field(min_length=1, max_length=LISTED_MAX),
+    WithJsonSchema({"type": "array", "items": {"type": "object"}, "minItems": 1, "maxItems": LISTED_MAX}),
+]
+VARIANTS_FIELD: Final[TypeAdapter[list[Listed]]] = TypeAdapter(VariantsField)
 
 
 def read_list(listed: Listed, presets: tuple[WindowPreset, ...]) -> VariantList:
@@ -102,6 +119,8 @@ def read_list(listed: Listed, presets: tuple[WindowPreset, ...]) -> VariantList:
                     for each in windows
                 )
             )
+        case Box():
+            return _read_box(listed)
         case Shift(pixels=pixels):
             return Shifts(pixels=pixels)
         case Jpeg(quality=quality):
@@ -112,3 +131,13 @@ def read_list(listed: Listed, presets: tuple[WindowPreset, ...]) -> VariantList:
             return NeighbourFrames(frames=frames)
         case MovedRegion(pixels=pixels, step=step):
             return RegionShifts(pixels=pixels, step=step)
+
+
+def _read_box(listed: Box) -> WindowBox | WindowBounds:
+    match listed.centre, listed.width:
+        case (tuple() as centre, tuple() as width):
+            return WindowBounds(centre=(centre[0] + 0.0, centre[1] + 0.0), width=width)
+        case (float() as by, float() as factor):
+            return WindowBox(centre=by + 0.0, width=factor)
+        case _:
+            raise ValueError("centre and width of a window_box must both be numbers, or both be pairs of numbers")

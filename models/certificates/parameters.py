@@ -1,0 +1,132 @@
+"""What a document and a result say about noise on the window: their claim, and its words."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from certrad.models.certificates.labels import merkle_root, run_lengths
+from certrad.models.certificates.stated_parameters import StatedParameters
+from certrad.models.certificates.stated_samples import StatedSamples
+from certrad.models.types.applied_window import AppliedWindow, HeaderWindow, SentWindow, TaskWindow
+from certrad.models.types.evidence import label_numbers
+from certrad.models.types.parameter_result import ParametersResult
+from certrad.models.types.parameters import ParameterLimits, ParametersEvidence, ParameterSigma
+
+NOTHING: Final = (0.0, 1.0, 0.0)
+"""p_a_lower, p_b_upper and reach where no sample was drawn."""
+_NOTHING_ELSE: Final = (
+    "It is about a classifier of its own, which averages over windows around the one of the file. It says nothing "
+    "about other renderings, whether the class is right, or whether a finding is visible in such a window."
+)
+
+
+def state_parameters(
+    sigma: ParameterSigma,
+    window: AppliedWindow | None,
+    values_sha256: str,
+    found: ParametersEvidence,
+    class_names: Sequence[str],
+    alpha: float,
+) -> StatedParameters:
+    """Returns what a document states about noise on the window.
+
+    Args:
+        sigma: Standard deviations of the noise.
+        window: The window of the file.
+        values_sha256: SHA-256 of the values before the window.
+        found: The samples, and what these show.
+        class_names: The names of the classes, in order.
+        alpha: Failure probability of the claim.
+
+    Raises:
+        TypeError: The file was not shown with a window.
+    """
+    if not isinstance(window, HeaderWindow | SentWindow | TaskWindow):
+        raise TypeError("noise on the window needs an image that is shown with one")
+    drawn = found.samples
+    class_index, limits = (None, ()) if drawn is None else (drawn.class_index, drawn.limits)
+    p_a_lower, p_b_upper, reach = NOTHING if drawn is None else (drawn.p_a_lower, drawn.p_b_upper, drawn.reach)
+    return StatedParameters(
+        sigma=sigma,
+        lattice="1/64",
+        centre=window.centre,
+        width=window.width,
+        values_sha256=values_sha256,
+        key=None if drawn is None else drawn.key,
+        class_index=class_index,
+        estimation=None
+        if drawn is None
+        else StatedSamples(
+            per_class=drawn.counts.per_class,
+            invalid=drawn.counts.invalid,
+            labels=run_lengths(label_numbers(drawn.labels)),
+            merkle_root=merkle_root(label_numbers(drawn.labels)),
+        ),
+        p_a_lower=p_a_lower,
+        p_b_upper=p_b_upper,
+        reach=reach,
+        limits=limits,
+        text=parameters_text(window.centre, window.width, class_index, reach, limits, class_names, alpha),
+    )
+
+
+def parameters_text(
+    centre: float,
+    width: float,
+    class_index: int | None,
+    reach: float,
+    limits: Sequence[ParameterLimits],
+    class_names: Sequence[str],
+    alpha: float,
+) -> str:
+    """Returns the claim about noise on the window in words.
+
+    Args:
+        centre: Centre of the window of the file.
+        width: Its width.
+        class_index: The class; None where the certificate abstains.
+        reach: The reach; 0 where the class is not certified.
+        limits: The published parts of the ellipsoid, in the order of `PUBLISHED_SHARES`.
+        class_names: The names of the classes, in order.
+        alpha: Failure probability of the claim.
+    """
+    if class_index is None:
+        return "The certificate names no class, so that no sample with noise on the window was drawn."
+    name = class_names[class_index]
+    if not limits:
+        return f"Under noise on the window the class {name} was not shown. {_NOTHING_ELSE}"
+    alone, stretched, changed, window, together = limits
+    return (
+        f"Under noise on the window and on the model input, the class stays {name} for each of these changes of the "
+        f"window of centre {centre:g} and width {width:g}: the centre by less than {alone.centre!r} alone; the width "
+        f"within {_percent(stretched)} alone; the centre by less than {window.centre!r} together with the width within "
+        f"{_percent(window)}. It also stays for a change of the model input of L2 norm below {changed.l2!r}, or below "
+        f"{together.l2!r} together with the centre by less than {together.centre!r} and the width within "
+        f"{_percent(together)}. These are parts of one ellipsoid of reach {reach!r}; other parts of it need "
+        f"the formula. This claim and that of the radius are each false with probability at most {alpha!r}, together "
+        f"with at most {2 * alpha!r}. {_NOTHING_ELSE}"
+    )
+
+
+def parameters_result(stated: StatedParameters) -> ParametersResult:
+    """Returns what the result of a job says about noise on the window: the claim without its samples.
+
+    Args:
+        stated: The claim of the document.
+    """
+    drawn = stated.estimation
+    return ParametersResult(
+        sigma=stated.sigma,
+        centre=stated.centre,
+        width=stated.width,
+        samples=0 if drawn is None else sum(drawn.per_class) + drawn.invalid,
+        agreeing=0 if drawn is None or stated.class_index is None else drawn.per_class[stated.class_index],
+        p_a_lower=stated.p_a_lower,
+        p_b_upper=stated.p_b_upper,
+        reach=stated.reach,
+        limits=stated.limits,
+        text=stated.text,
+    )
+
+
+def _percent(limits: ParameterLimits) -> str:
+    return f"{100 * limits.width_low:.2f} to {100 * limits.width_high:.2f}%"

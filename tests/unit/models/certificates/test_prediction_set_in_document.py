@@ -1,0 +1,214 @@
+"""Documents with prediction sets: genuine ones pass both verifiers, and every single-field change is refused."""
+
+import json
+import runpy
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from certrad.models.certificates import set_checks
+from certrad.models.certificates.calibration_card import read_calibration, write_calibration
+from certrad.models.certificates.canonical import canonical
+from certrad.models.certificates.document import certification_result
+from certrad.models.certificates.schemas.schema import read
+from certrad.models.certificates.signature import public_key, sign
+from certrad.models.certificates.verify import Issuer, verify
+from certrad.models.types import SmoothingParams
+from certrad.models.types.calibration import InstalledCalibration
+from tests.support.certificates import EPOCH_SECRET, ISSUER, Case
+from tests.support.prediction_sets import COUNTS, card_of, facts_with_set, genuine_set, installed
+from tests.support.processes import ROOT
+from tests.unit.models.certificates.test_variants_in_document import changed, changes, signed
+
+PARAMS: Final = SmoothingParams(sigma=0.5, n0=20, n=120, alpha=0.01)
+SINGLE: Final = Case(probabilities=(0.97, 0.02, 0.01), params=PARAMS)
+TWO: Final = Case(probabilities=(0.5, 0.5, 0.0), params=PARAMS)
+EMPTY: Final = Case(probabilities=(0.35, 0.35, 0.3), params=PARAMS)
+FEW: Final = (COUNTS[0], COUNTS[1], (90,) * 5)
+KNOWN: Final = Issuer(
+    public_keys=frozenset({public_key(ISSUER)}), secrets={sha256(EPOCH_SECRET).hexdigest(): EPOCH_SECRET}
+)
+_LEFT_TO_OTHERS: Final = ("text", "misses_at_most", "single_up_to")
+"""What the short verifier leaves to the signature: words, and numbers that a smaller claim may have."""
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs docs/verifier.py on a document, with a calibration if there is one, and returns its exit code."""
+
+    def verdict(content: bytes, calibration: bytes | None = None) -> int:
+        file, card = tmp_path / "document.json", tmp_path / "calibration.json"
+        file.write_bytes(content)
+        arguments = ["verifier.py", str(file)]
+        if calibration is not None:
+            card.write_bytes(calibration)
+            arguments += ["--calibration", str(card)]
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / "docs" / "verifier.py"), run_name="__main__")
+        capsys.readouterr()
+        return int(str(ended.value.code))
+
+    return verdict
+
+
+def refused(content: bytes) -> set[str]:
+    return {check.name for check in verify(content, KNOWN).checks if not check.ok}
+
+
+def claim_of(content: bytes) -> dict[str, Any]:
+    claim: dict[str, Any] = json.loads(content)["claims"][-1]
+    return claim
+
+
+@pytest.mark.parametrize(
+    ("case", "calibration", "classes"),
+    [
+        (SINGLE, installed(SINGLE), ["0"]),
+        (SINGLE, installed(SINGLE, pooled=True), ["0"]),
+        (SINGLE, installed(SINGLE, FEW), ["0", "2"]),
+        (EMPTY, installed(EMPTY), []),
+        (TWO, installed(TWO, ((0,) * 60, (0,) * 60, (100,) * 60)), ["0", "1"]),
+    ],
+    ids=["single", "pooled", "few images", "empty", "two"],
+)
+def test_genuine_documents_pass_both_verifiers(
+    case: Case, calibration: InstalledCalibration, classes: list[str], run: Run
+) -> None:
+    content = genuine_set(case, calibration)
+    assert claim_of(content)["classes"] == classes
+    assert refused(content) == set()
+    assert "quantiles are those" in _against(content, calibration)
+    assert run(content) == run(content, calibration.document.encode()) == 0
+
+
+def test_every_single_change_of_the_claim_is_refused_by_both_verifiers(run: Run) -> None:
+    calibration = installed(SINGLE)
+    content = genuine_set(SINGLE, calibration)
+    document = json.loads(content)
+    place = len(document["claims"]) - 1
+    every = [(("claims", place, *at), value) for at, value in changes(document["claims"][-1])]
+    assert len(every) > 30
+    for at, value in every:
+        altered = signed(changed(document, at, value))
+        if not refused(altered):  # only the calibration says how many images it has
+            assert at[2] in ("images", "n", "per_class", "poisoned_at_most", "quantiles"), at
+            with pytest.raises(ValueError, match="are not those of the calibration"):
+                _against(altered, calibration)
+        if at[-1] not in _LEFT_TO_OTHERS:
+            assert run(altered, calibration.document.encode()) == 1, at
+
+
+def test_threshold_that_is_larger_by_one_is_refused_and_a_smaller_one_accepted(run: Run) -> None:
+    document = json.loads(genuine_set(SINGLE, installed(SINGLE)))
+    thresholds = document["claims"][-1]["thresholds"]
+    for step, code in ((1, 1), (-1, 0), (-2, 0)):
+        document["claims"][-1]["thresholds"] = [str(int(each) + step) for each in thresholds]
+        assert refused(signed(document)) == ({"prediction_set"} if code else set())
+        assert run(signed(document)) == code
+
+
+def test_quantile_that_is_not_that_of_the_calibration_is_refused(run: Run) -> None:
+    """The document alone is sound: only the calibration says that its quantile is smaller."""
+    calibration = installed(SINGLE)
+    lower = card_of(SINGLE, tuple(tuple(count - 20 for count in counts) for counts in COUNTS))
+    content = genuine_set(SINGLE, calibration, counted=lower)
+    assert refused(content) == set()
+    with pytest.raises(ValueError, match="quantiles are not those of the calibration"):
+        _against(content, calibration)
+    assert run(content) == 0
+    assert run(content, calibration.document.encode()) == 1
+
+
+@pytest.mark.parametrize("field", ["sigma", "law", "classifier_sha256", "class_names"])
+def test_calibration_of_another_classifier_or_noise_is_refused(field: str, run: Run) -> None:
+    others: dict[str, Any] = {
+        "sigma": 0.25,
+        "law": "aes128ctr-boxmuller-f64",
+        "classifier_sha256": "0" * 64,
+        "class_names": ("a", "b", "c"),
+    }
+    calibration = write_calibration(replace(card_of(SINGLE), **{field: others[field]}), ISSUER)
+    made = facts_with_set(SINGLE, calibration)
+    content = genuine_set(SINGLE, calibration)
+    assert made.prediction_set is not None
+    with pytest.raises(ValueError, match="of another classifier, noise law, sigma or list of classes"):
+        _against(content, calibration)
+    assert run(content, calibration.document.encode()) == 1
+
+
+def test_calibration_that_was_changed_is_refused(run: Run) -> None:
+    calibration = installed(SINGLE)
+    content = genuine_set(SINGLE, calibration)
+    card = json.loads(calibration.document)
+    card["counts"][0][0] = "59"
+    altered = canonical(card)
+    with pytest.raises(ValueError, match="not signed, or was changed"):
+        read_calibration(altered)
+    assert run(content, altered) == 1
+
+
+def test_calibration_of_a_stranger_is_refused_where_the_issuer_is_known() -> None:
+    calibration = installed(SINGLE)
+    statement = read(json.loads(genuine_set(SINGLE, calibration)))
+    assert statement.prediction_set is not None
+    with pytest.raises(ValueError, match="signed with a key that the issuer does not name"):
+        set_checks.calibration_file(statement, statement.prediction_set, calibration.document.encode(), {"0" * 64})
+
+
+def test_calibration_that_is_no_more_published_signs_nothing() -> None:
+    statement = read(json.loads(genuine_set(SINGLE, installed(SINGLE))))
+    with pytest.raises(ValueError, match="not published any more"):
+        set_checks.issued(statement, lambda _: None)
+
+
+def test_document_without_its_claim_about_a_set_is_refused(run: Run) -> None:
+    """The noise key names the set: one that came out large cannot be left out."""
+    document = json.loads(genuine_set(SINGLE, installed(SINGLE)))
+    del document["claims"][-1]
+    assert "settings" in refused(signed(document))
+    assert run(signed(document)) == 1
+
+
+def test_words_promise_a_share_of_images_and_nothing_about_this_one() -> None:
+    text = claim_of(genuine_set(SINGLE, installed(SINGLE)))["text"]
+    assert "misses the correct class in at most 10 of 100 images of each class" in text
+    assert "Here the list holds only: class 0." in text
+    assert "One class alone, class 0, is listed up to" in text
+    assert "likely right" not in text
+    assert "%" not in text
+
+
+def test_empty_set_says_what_it_means_and_is_not_filled() -> None:
+    made = facts_with_set(EMPTY, installed(EMPTY))
+    result = certification_result(made, warnings=(), timing={})
+    assert result.prediction_set is not None
+    assert result.prediction_set.labels == ()
+    assert "The image is unlike the calibration images." in result.prediction_set.text
+
+
+def test_calibration_is_read_back_byte_for_byte() -> None:
+    calibration = installed(SINGLE)
+    assert read_calibration(calibration.document.encode()) == calibration
+    with pytest.raises(ValueError, match="canonical JSON"):
+        read_calibration(calibration.document.encode() + b"\n")
+
+
+def test_signature_of_the_document_covers_the_set() -> None:
+    document = json.loads(genuine_set(SINGLE, installed(SINGLE)))
+    document["claims"][-1]["classes"] = ["0", "1"]
+    assert "signature" in refused(canonical(document))
+    assert "signature" not in refused(canonical(sign({**document, "signature": None}, ISSUER)))
+
+
+def _against(content: bytes, calibration: InstalledCalibration) -> str:
+    statement = read(json.loads(content))
+    assert statement.prediction_set is not None
+    return set_checks.calibration(statement, statement.prediction_set, calibration)
