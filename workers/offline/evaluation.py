@@ -162,6 +162,8 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
     )
     if choice.rejection is not None:
         choice.rejection.require(params.sigma)
+        if options.noise_space != DEFAULT_NOISE_SPACE:
+            raise ValueError("`--noise-space image` does not go with a bank that has an extra class")
     return EvaluationRequest(
         data=data,
         split=split,
