@@ -266,6 +266,21 @@ def test_card_is_no_wider_than_its_window(
             assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_answers_without_noise_are_said_to_be_no_proof(tab: Tab) -> None:
+    job = certify(tab.url, stripes(), [{"kind": "jpeg", "quality": [90, 70]}], variants_base="unsmoothed")
+    card, found = card_of(tab, job), job["result"]["variants"]
+    assert (found["held"], found["base"]) == (True, "unsmoothed")
+    expect(card.locator(".badge")).to_have_text("Same answer without noise")
+    expect(card).to_contain_text("That is no proof")
+    expect(card).not_to_contain_text("Shown for all")
+    expect(card).not_to_contain_text("Smallest radius")
+    expect(card.locator("[data-row]")).to_contain_text("Answer without noise")
+    slider = card.get_by_label("Rendering", exact=True)
+    expect(slider).to_have_attribute(
+        "aria-valuetext", f"JPEG of quality 90: the answer without noise is {found['rows'][0]['label']}"
+    )
+
+
 def form(tab: Tab) -> Page:
     """The form with an image and its folded choices of other renderings open."""
     page = tab.open()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.statement import Statement
+from certrad.models.certificates.unsmoothed import StatedUnsmoothed
 from certrad.workers.reports import further_codes
 from certrad.workers.reports.codes import Concept
 from certrad.workers.reports.prediction_set import set_claim, set_classes, set_line
@@ -41,8 +42,10 @@ def further_claims(statement: Statement, texts: Texts) -> Iterator[FurtherClaim]
 
     Args:
         statement: What the document states.
-        texts: The texts of a language. The claim about noise on the window is in English, as it was signed.
+        texts: The texts of a language. Claims about noise on the window and without noise are in English, as signed.
     """
+    if statement.unsmoothed is not None:
+        yield _unsmoothed(statement.unsmoothed, texts)
     if statement.parameters is not None:
         yield _window(statement.parameters, texts)
     if (of_set := statement.prediction_set) is not None:
@@ -55,6 +58,23 @@ def further_claims(statement: Statement, texts: Texts) -> Iterator[FurtherClaim]
             warns=not of_set.classes,
             items=((further_codes.SET_CLASSES, set_classes(of_set, statement, texts)),),
         )
+
+
+def _unsmoothed(stated: StatedUnsmoothed, texts: Texts) -> FurtherClaim:
+    outcome, key = {
+        True: (further_codes.UNSMOOTHED_SAME, "same"),
+        False: (further_codes.UNSMOOTHED_OTHER, "other"),
+        None: (further_codes.UNSMOOTHED_NONE, "none"),
+    }[stated.held]
+    values = {} if stated.held is None else {"count": str(len(stated.rows))}
+    return FurtherClaim(
+        name=further_codes.UNSMOOTHED,
+        outcome=outcome,
+        text_name=further_codes.UNSMOOTHED_TEXT,
+        text=stated.text,
+        line=texts(f"unsmoothed.{key}", **values),
+        warns=stated.held is False,
+    )
 
 
 def _window(stated: StatedParameters, texts: Texts) -> FurtherClaim:

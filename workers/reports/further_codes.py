@@ -1,4 +1,4 @@
-"""The coded concepts of claims that stand beside the radius: noise on the window, and prediction sets."""
+"""The coded concepts of claims that stand beside the radius: noise on the window, sets, answers without noise."""
 
 from typing import Final
 
@@ -52,3 +52,27 @@ SET_CLASSES: Final = _concept(
     "SET-CLASSES", "Classes on the list", "The names of the classes on the list, or that it is empty."
 )
 SET_TEXT: Final = _concept("SET-TEXT", "Claim about the list in words", "The claim about the list as sentences.")
+UNSMOOTHED: Final = _concept(
+    "UNSMOOTHED",
+    "Answers for other renderings, without noise",
+    "Whether the base classifier answers the same for every listed rendering, without noise. It is no proof: such "
+    "answers have no radius and no probability.",
+)
+UNSMOOTHED_SAME: Final = _concept(
+    "UNSMOOTHED-SAME",
+    "Same answer for every listed rendering",
+    "The base classifier answers the certified class for every listed rendering, without noise.",
+)
+UNSMOOTHED_OTHER: Final = _concept(
+    "UNSMOOTHED-OTHER",
+    "Another answer for a listed rendering",
+    "For one listed rendering or more, the base classifier answers otherwise without noise.",
+)
+UNSMOOTHED_NONE: Final = _concept(
+    "UNSMOOTHED-NONE",
+    "No other rendering was tried",
+    "The certificate names no class, so that no rendering was tried without noise.",
+)
+UNSMOOTHED_TEXT: Final = _concept(
+    "UNSMOOTHED-TEXT", "Answers without noise in words", "The statement about answers without noise as sentences."
+)

@@ -12,6 +12,8 @@ from fhir.resources.R4B.bundle import Bundle
 from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.statement import Statement
 from certrad.models.types import SmoothingParams
+from certrad.models.types.variant_lists import Shifts
+from certrad.models.types.variants import VariantsRequest
 from certrad.workers.reports import codes
 from certrad.workers.reports.fhir import fhir_bundle
 from certrad.workers.reports.further_claims import FurtherClaim, further_claims
@@ -90,6 +92,36 @@ def test_page_and_conclusion_have_a_line_that_warns_where_nothing_was_shown(code
     assert line in resource(shown, "DiagnosticReport")["conclusion"]
     (colour,) = [text.colour for text in page_layout(shown, None).texts if text.text == line]
     assert (colour == AMBER) == (code == "WINDOW-NOT-SHOWN")
+
+
+BARE: Final = Case(
+    probabilities=(0.99, 0.005, 0.005),
+    params=PARAMS,
+    variants=VariantsRequest(lists=(Shifts(pixels=1),), n=1, base="unsmoothed"),
+)
+WITHOUT_NOISE: Final = {
+    "UNSMOOTHED-SAME": BARE,
+    "UNSMOOTHED-OTHER": replace(BARE, failing=5),
+    "UNSMOOTHED-NONE": replace(BARE, probabilities=(0.4, 0.3, 0.3)),
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("code", WITHOUT_NOISE)
+def test_answers_without_noise_are_never_stated_as_a_proof(code: str, language: str) -> None:
+    statement = read(parse(genuine(WITHOUT_NOISE[code])))
+    shown = replace(report("WINDOW-NONE", language), statement=statement, finding=finding_of(statement))
+    assert statement.unsmoothed is not None
+    parts = {part["code"]["coding"][0]["code"]: part for part in resource(shown, "Observation")["component"]}
+    concept = parts["UNSMOOTHED"]["valueCodeableConcept"]
+    assert (concept["coding"][0]["code"], concept["text"]) == (code, statement.unsmoothed.text)
+    written = private_items(written_report(shown))
+    assert (written["UNSMOOTHED"], written["UNSMOOTHED-TEXT"]) == ([code], [statement.unsmoothed.text])
+    assert {name for name in (*parts, *written) if name.startswith("VARIANTS")} == set()
+    line = claim_of(shown).line
+    (colour,) = [text.colour for text in page_layout(shown, None).texts if text.text == line]
+    assert (colour == AMBER) == (code == "UNSMOOTHED-OTHER")
+    assert ("proof" in line or "Beweis" in line) == (code == "UNSMOOTHED-SAME")
 
 
 SETS: Final = {"SET-LISTED": SINGLE, "SET-EMPTY": EMPTY}
