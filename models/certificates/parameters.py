@@ -103,8 +103,8 @@ def parameters_text(
         f"{window.centre!r} and the width within {_percent(window)} together; the model input by an L2 norm below "
         f"{changed.l2!r}; the centre by less than {together.centre!r}, the width within {_percent(together)} and the "
         f"model input by an L2 norm below {together.l2!r} together. All of them are parts of one ellipsoid, whose "
-        f"reach is {reach!r} standard deviations. This claim and that of the radius are each false with probability at most "
-        f"{alpha!r}, together with at most {2 * alpha!r}. {LIMITS_MEANT} {_NOTHING_ELSE}"
+        f"reach is {reach!r} standard deviations. This claim and that of the radius are each false with probability at "
+        f"most {alpha!r}, together with at most {2 * alpha!r}. {LIMITS_MEANT} {_NOTHING_ELSE}"
     )
 
 
