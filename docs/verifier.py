@@ -42,24 +42,24 @@ KINDS |= {"template/1": "kind template text_sha256", "zero_shot/1": "context con
 WINDOWS = {"percentile/1": "high high_percent kind low low_percent method", "full_range/1": "kind"}
 WINDOWS |= {"header/1": "centre function kind number of width", "preset/1": "centre function kind modality name width"}
 WINDOWS |= {"request/1": "centre function kind width", "header_table/1": "kind number of"}
-WINDOWS |= {f"{kind}/2": WINDOWS[f"{kind}/1"] + " rendered_centre rendered_width" for kind in ("header", "request")}
-WINDOWS |= {"preset/2": "centre function kind modality name rendered_centre rendered_width width"}
+LATTICE = " rendered_centre rendered_width"
+WINDOWS |= {of[:-1] + "2": fields + LATTICE for of, fields in WINDOWS.items() if "centre" in fields}
 WINDOWS = {kind: " ".join(sorted(fields.split())) for kind, fields in WINDOWS.items()}
-KINDS |= WINDOWS | {"window_cell/1": "centre function kind width", "window_box/1": "centre kind width"}
-KINDS |= {"window_bounds/1": KINDS["window_box/1"]}
+KINDS |= WINDOWS | {"window_cell/1": "centre function kind width", "window_box/1": (box := "centre kind width")}
 KINDS |= {"header_windows/1": "kind", "windows/1": "kind windows", "shifts/1": "kind pixels", "frames/1": "frames kind"}
 KINDS |= {"jpeg_qualities/1": "kind quality", "bit_depths/1": "bits kind", "region_shifts/1": "kind pixels step"}
 KINDS |= {"window/1": "kind window", "jpeg/1": "encoder kind quality", "bits/1": "bits kind", "frame/1": "kind offset"}
-KINDS |= {"fixed": "centre kind width", "preset": "kind preset", "shift/1": "down kind right"}
+KINDS |= {"fixed": box, "window_bounds/1": box, "preset": "kind preset", "shift/1": "down kind right"}
 KINDS |= {"rejection/1": "kind rejection_index rejection_sha256"}
 KINDS |= {"region/1": KINDS["shift/1"], "row": "estimation input_sha256 key p_a_lower p_b_upper radius rendering"}
+KINDS |= {"unsmoothed_variants/1": "class_index counterexample held invalid kind lists per_class rows text"}
 KINDS["variants/1"] = "asked_radius class_index counterexample held kind lists n radius rows rule text"
 KINDS["parameters/1"] = "centre class_index estimation key kind lattice limits p_a_lower p_b_upper reach sigma text"
 KINDS["parameters/1"] += " values_sha256 width"
 KINDS["prediction_set/1"] = "beta calibration calibration_sha256 classes delta images kind misses_at_most n per_class"
 KINDS["prediction_set/1"] += " poisoned_at_most quantiles radius single_class single_up_to text thresholds"
-CLAIMS = r"(%s|abstention/1)( selected_sigma/1 (no_)?image_radius/1| (no_)?image_radius/1( (variants|parameters)/1)?"
-CLAIMS += "( prediction_set/1)?) "
+CLAIMS = r"(%s|abstention/1)( selected_sigma/1 (no_)?image_radius/1| (no_)?image_radius/1"
+CLAIMS += "( ((unsmoothed_)?variants|parameters)/1)?( prediction_set/1)?) "
 PARTS = r"image_tower/1( image_adapter/1)? (bank/1( rejection/1)?|(template/1|prompt/1)( zero_shot/1)?)"
 ADAPTER = r"[a-z0-9][a-z0-9._-]{0,63}-([0-9a-f]{16}) \1[0-9a-f]{48}"  # an id ends with the first digits of its SHA-256
 FORMS = CLAIMS % "l2_radius/1" + PARTS, CLAIMS % "l2_rendered_radius/1" + "noisy_image/1 " + PARTS
@@ -87,6 +87,7 @@ radius_of = lambda sigma, a, b: max(sigma / 2 * (quantile(a) - quantile(b)), 0) 
 spelled = lambda value: format(Decimal(repr(value)), "f")  # a double, as documents write it
 exp128 = lambda numerator: float(mp.exp(mpf(numerator) / 128))  # e^(numerator / 128), rounded once to a double
 double = lambda text: number(text, kind=float)
+is_rounded = lambda window: "rendered_width" not in window or window == rounded(window)
 is_floor4 = lambda radius, exact: radius - TIE <= exact < radius + 100 * UNIT + TIE
 
 
@@ -115,23 +116,17 @@ def rounded(window):
     return window | {"rendered_centre": spelled(centre), "rendered_width": spelled(width)} if right else None
 
 
-is_rounded = lambda window: "rendered_width" not in window or window == rounded(window)
-
-
 def in_box(each, own, most):
     """The renderings that a box of windows stands for, and one more where there are more than `most`."""
     grey = {"centre": "127.5", "width": "255", "function": "LINEAR_EXACT"}  # of a file of 8 bits as it is
     base = own if "rendered_width" in own else grey if own.get("kind") == "full_range/1" else None
-    if base is None or isinstance(each["centre"], list) != (each["kind"] == "window_bounds/1"):
-        return []
     if each["kind"] == "window_bounds/1":
         (low, high), (narrow, wide) = (map(double, each[name]) for name in ("centre", "width"))
-    else:
+    elif base:
         (centre, width), (by, factor) = ([double(of["centre"]), double(of["width"])] for of in (base, each))
         (low, high), (narrow, wide) = (centre - by, centre + by), (width / factor, width * factor)
-    step = base["function"] == "LINEAR"  # which is one at the width 1
-    if not (low <= high and step < narrow <= wide):
-        return []
+    if not base or not (low <= high and (step := base["function"] == "LINEAR") < narrow <= wide):
+        return []  # LINEAR is a step at the width 1
     found = [*islice(cells((low, high), (narrow, wide)), most + 1)]
     kind = {"kind": "window_cell/1", "function": base["function"]}
     return [kind | {"centre": spelled(c), "width": spelled(w)} for c, w in found] if found[0][1] > step else []
@@ -187,21 +182,20 @@ def form(doc):
     yield doc["schema"] == "certrad.certificate/3" and spell(doc) == CORE
     parts, window = doc["classifier"]["parts"], doc["subject"]["window"]
     yield all(spell(each) == KINDS[each["kind"]] for each in (*doc["claims"], *parts, *([window] if window else [])))
-    yield window is None or (
-        window["kind"] in WINDOWS and ("rendered_width" not in window or window == rounded(window))
-    )
+    yield window is None or (window["kind"] in WINDOWS and is_rounded(window))
     yield all(part.get("gate", "per_sample") == "per_sample" for part in parts)
     yield {p.get("tuning_images", p.get("training_images", "recorded")) for p in parts} <= {"recorded", "not_recorded"}
     yield doc["params"]["bound"] in ("two_class", "cohen")
     yield all(re.fullmatch(ADAPTER, f"{p['adapter']} {p['adapter_sha256']}") for p in parts if "adapter" in p)
-    if variants := of_kind(doc["claims"], "variants/1"):
+    if variants := of_kind(doc["claims"], "variants/1") or of_kind(doc["claims"], "unsmoothed_variants/1"):
         tagged = [*variants["lists"], *(row["rendering"] for row in variants["rows"])]
         windows = [window for each in tagged for window in (*each.get("windows", []), each.get("window")) if window]
         yield all(spell(each) == KINDS[each["kind"]] for each in (*tagged, *windows))
         yield all(map(is_rounded, windows))
-        fields = {(spell(row), spell(row["estimation"])) for row in variants["rows"]}
-        yield fields <= {(KINDS["row"], spell(doc["estimation"]))} and variants["rule"] == "minimum"
-    if doc["claims"][-1]["kind"] in ("variants/1", "parameters/1", "prediction_set/1"):
+        fields = {(spell(row), spell(row.get("estimation", {}))) for row in variants["rows"]}
+        smoothed = (KINDS["row"], spell(doc["estimation"])), ("input_sha256 label rendering", "")
+        yield fields <= {smoothed["rule" not in variants]} and variants.get("rule", "minimum") == "minimum"
+    if doc["claims"][-1]["kind"] in ("variants/1", "unsmoothed_variants/1", "parameters/1", "prediction_set/1"):
         yield not doc["params"]["target_radius"] and not {p["kind"] for p in parts} & {"noisy_image/1", "zero_shot/1"}
     names, extra = doc["classifier"]["class_names"], of_kind(parts, "rejection/1")
     yield [at for at, name in enumerate(names) if name == UNLIKE] == ([len(names) - 1] if extra else [])
@@ -251,6 +245,21 @@ def all_listed(claim, own):
     return not left
 
 
+def own_windows(doc, claim):
+    """Whether the window of the file, where it is among the variants, is the same one and has the same input."""
+    own, input_sha256 = doc["subject"]["window"] or {}, doc["subject"]["input_sha256"]
+    windows = [
+        (row["rendering"]["window"], row["input_sha256"]) for row in claim["rows"] if "window" in row["rendering"]
+    ]
+    place, listed = (lambda window: (window["kind"], window.get("number"))), [each["kind"] for each in claim["lists"]]
+    if own.get("kind") in HEADER:  # the window of the file is among those that the header offers, and has its input
+        yield all(window == own for window, _ in windows if place(window) == place(own))
+        yield "header_windows/1" not in listed or own in (window for window, _ in windows)
+    yield all(sha256_of == input_sha256 for window, sha256_of in windows if window == own)
+    cell = {"centre": own.get("rendered_centre"), "width": own.get("rendered_width")}  # that of the file's own window
+    yield all(row["input_sha256"] == input_sha256 for row in claim["rows"] if row["rendering"].items() >= cell.items())
+
+
 def minimum_rule(doc, claim, index, share_a, share_b):
     """Every listed variant at the full alpha, for the class of the document; the smallest radius is that of all."""
     rows, n, shown = claim["rows"], integer(claim["n"]), []
@@ -258,16 +267,8 @@ def minimum_rule(doc, claim, index, share_a, share_b):
     if index is None:
         yield (rows, found) == ([], [None, None, "0.0", None])
         return
-    own, input_sha256 = doc["subject"]["window"] or {}, doc["subject"]["input_sha256"]
-    yield n >= 10 and 1 <= len(rows) <= 10**6 // n and all_listed(claim, own)
-    windows = [(row["rendering"]["window"], row["input_sha256"]) for row in rows if "window" in row["rendering"]]
-    place, listed = (lambda window: (window["kind"], window.get("number"))), [each["kind"] for each in claim["lists"]]
-    if own.get("kind") in HEADER:  # the window of the file is among those that the header offers, and has its input
-        yield all(window == own for window, _ in windows if place(window) == place(own))
-        yield "header_windows/1" not in listed or own in (window for window, _ in windows)
-    yield all(sha256_of == input_sha256 for window, sha256_of in windows if window == own)
-    cell = {"centre": own.get("rendered_centre"), "width": own.get("rendered_width")}  # that of the file's own window
-    yield all(row["input_sha256"] == input_sha256 for row in rows if row["rendering"].items() >= cell.items())
+    yield n >= 10 and 1 <= len(rows) <= 10**6 // n and all_listed(claim, doc["subject"]["window"] or {})
+    yield all(own_windows(doc, claim))
     pairs = {
         (doc["subject"]["input_sha256"], doc["noise"]["key"]),
         *((row["input_sha256"], row["key"]) for row in rows),
@@ -285,6 +286,19 @@ def minimum_rule(doc, claim, index, share_a, share_b):
     least = shown.index(min(shown))
     held = 0 < shown[least][0] >= number(claim["asked_radius"])
     yield found == [str(index), held, rows[least]["radius"], None if held else str(least)]
+
+
+def without_noise(doc, claim, index):
+    """The answers of the base classifier for every listed rendering: those of the class of the document, or not."""
+    rows, labels = claim["rows"], [integer(row["label"]) for row in claim["rows"]]
+    found = [claim[name] for name in ("class_index", "held", "counterexample")]
+    other = next((str(at) for at, label in enumerate(labels) if label != index), None)
+    yield found == [None if index is None else str(index), None if index is None else other is None, other]
+    yield bool(rows) == (index is not None) and (not rows or all_listed(claim, doc["subject"]["window"] or {}))
+    yield Counter(dict(enumerate(counts_of(claim)))) == Counter(labels)
+    yield len(claim["per_class"]) == len(doc["classifier"]["class_names"]) and all(own_windows(doc, claim))
+    answers = {(row["input_sha256"], row["label"]) for row in rows}
+    yield len({sha256_of for sha256_of, _ in answers}) == len(answers)  # one model input, one answer
 
 
 def window_noise(doc, claim, index, share_a, share_b):
@@ -407,6 +421,8 @@ def checks(doc, raw, published, sets, card):
     chosen["sigma"] = routing["settings"] if routing else params["sigma"]
     if variants := of_kind(doc["claims"], "variants/1"):
         chosen["variants"] = {"lists": variants["lists"], "n": variants["n"], "radius": variants["asked_radius"]}
+    if unsmoothed := of_kind(doc["claims"], "unsmoothed_variants/1"):
+        chosen["variants"] = {"lists": unsmoothed["lists"], "n": "1", "radius": "0.0", "base": "unsmoothed"}
     if parameters := of_kind(doc["claims"], "parameters/1"):
         chosen["parameter_sigma"] = parameters["sigma"]
     if of_set := of_kind(doc["claims"], "prediction_set/1"):
@@ -480,6 +496,9 @@ def checks(doc, raw, published, sets, card):
     shown = shown and claim.get("target_reached") == (radius >= target if targeted else None)
     none = index is None or exact < (target if stopped else 100 * UNIT)
     yield "radius", shown if certified else none, "it does not follow from the bounds, or is not what an abstention has"
+    if unsmoothed:
+        right = all(without_noise(doc, unsmoothed, index if certified else None))
+        yield "unsmoothed", right, "an answer is missing or has no class, or the claim does not follow from them"
     if variants:
         right = all(minimum_rule(doc, variants, index if certified else None, share["p_a"], share["p_b"]))
         yield "variants", right, "one is missing or is another, or the claim does not follow by the minimum rule"

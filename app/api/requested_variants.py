@@ -7,7 +7,7 @@ from certrad.models.types import SamplingParams, ZeroShotAdaptation
 from certrad.models.types.request import Adaptation
 from certrad.models.types.sample_size import fewest_samples
 from certrad.models.types.smoothing import N_MAX, TARGET_DECIMALS
-from certrad.models.types.variants import VARIANT_RADIUS_MAX, VariantsRequest
+from certrad.models.types.variants import VARIANT_RADIUS_MAX, VariantsBase, VariantsRequest
 from certrad.models.types.window import WindowPreset
 from certrad.workers.contract.variant_fields import read_list
 
@@ -34,10 +34,13 @@ def requested_variants(
     """
     if form.variants is None:
         stray = [name for name in ("variant_radius", "variant_n") if getattr(form, name) is not None]
+        stray += ["variants_base"] if form.variants_base != "smoothed" else []
         if stray:
             raise InvalidRequest(dict.fromkeys(stray, "is allowed only with `variants`"))
         return None
     sigma, radius = _fixed_sigma(form, adaptation), form.variant_radius or 0.0
+    if form.variants_base == "unsmoothed":
+        return _unsmoothed(form, presets)
     if radius > VARIANT_RADIUS_MAX * sigma or round(radius, TARGET_DECIMALS) != radius:
         most = f"{VARIANT_RADIUS_MAX:g} sigma, {VARIANT_RADIUS_MAX * sigma:g}"
         raise InvalidRequest({"variant_radius": f"must be at most {most}, with at most {TARGET_DECIMALS} decimals"})
@@ -46,9 +49,27 @@ def requested_variants(
     if n < needed or n > N_MAX:
         reason = f"at least {needed} samples of each variant are needed: fewer show nothing, even if all agree"
         raise InvalidRequest({"variant_n": f"{reason}; got {n}"})
+    return _request(form, presets, n=n, radius=radius)
+
+
+def _unsmoothed(form: CertifyForm, presets: tuple[WindowPreset, ...]) -> VariantsRequest:
+    stray = [name for name in ("variant_radius", "variant_n") if getattr(form, name) is not None]
+    if stray:
+        raise InvalidRequest(dict.fromkeys(stray, "is not allowed with `variants_base=unsmoothed`"))
+    return _request(form, presets, n=1, base="unsmoothed")
+
+
+def _request(
+    form: CertifyForm,
+    presets: tuple[WindowPreset, ...],
+    *,
+    n: int,
+    radius: float = 0.0,
+    base: VariantsBase = "smoothed",
+) -> VariantsRequest:
     try:
-        lists = tuple(read_list(each, presets) for each in form.variants)
-        return VariantsRequest(lists=lists, n=n, radius=radius)
+        lists = tuple(read_list(each, presets) for each in form.variants or ())
+        return VariantsRequest(lists=lists, n=n, radius=radius, base=base)
     except KeyError:
         raise Rejected("unknown_window", "`variants` names a window that is no preset of the task") from None
     except ValueError as error:

@@ -17,7 +17,7 @@ from certrad.models.types import Bound, Region, SmoothingParams
 from certrad.models.types.calibration import BETA_RANGE, SET_RATIO_MAX
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_MAX
-from certrad.models.types.variants import VARIANT_RADIUS_MAX
+from certrad.models.types.variants import VARIANT_RADIUS_MAX, VariantsBase
 from certrad.models.types.window import read_window
 from certrad.workers.contract.arguments import Parser
 from certrad.workers.contract.exit_codes import BAD_USAGE, fail
@@ -47,6 +47,7 @@ FIELDS: Final = (
     "window",
     "noise_space",
     "variants",
+    "variants_base",
     "variant_radius",
     "variant_n",
     "parameter_sigma",
@@ -83,6 +84,8 @@ def add_arguments(parser: Parser) -> None:
     space = "image whose pixels get noise and have the radius; image is the rendered one, before the resize"
     parser.option("--noise-space", choice(*get_args(NoiseSpace)), space, without=DEFAULT_NOISE_SPACE)
     parser.option("--variants", text("JSON"), "list of other renderings that are to have the class too, as JSON")
+    base = "classifier that is asked at each variant; unsmoothed is the base classifier without noise"
+    parser.option("--variants-base", choice(*get_args(VariantsBase)), base, without="smoothed")
     words = "L2 radius asked for at each variant, at most 3 sigma"
     most = VARIANT_RADIUS_MAX * SIGMA_RANGE[1]
     parser.option("--variant-radius", number(0, most), words, without="0: the class only")

@@ -49,7 +49,12 @@ def run(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="cr-") as folder, private_stack(Path(folder)) as url:
         certified = _certify(url, phantom(brain=0.5, thickness=0.1, width=0.7, height=0.85), n=arguments.n, wait=True)
         boxed = _certify(
-            url, phantom(brain=0.5, thickness=0.1, width=0.7, height=0.85), n=1000, wait=True, variants=_BOX
+            url,
+            phantom(brain=0.5, thickness=0.1, width=0.7, height=0.85),
+            n=1000,
+            wait=True,
+            variants=_BOX,
+            variant_n="60",
         )
         abstained = _certify(url, phantom(brain=0.31, thickness=0.08, width=0.62, height=0.78), n=1000, wait=True)
         running = _certify(url, phantom(brain=0.45, thickness=0.1, width=0.7, height=0.85), n=2 * arguments.n)

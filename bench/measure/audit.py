@@ -10,7 +10,7 @@ that was stopped goes on where the journal ends.
 import argparse
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +22,16 @@ from certrad.bench.common.machine import this_machine
 from certrad.bench.common.mednist import TASK, equal_sample, read_split
 from certrad.bench.common.options import add_dtype
 from certrad.models.adapters.store import AdapterStore
-from certrad.models.audit.modes import chosen_modes, mode_specs
-from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
-from certrad.models.audit.verdict import as_markdown
+from certrad.models.audit.modes import box_spec, chosen_modes, mode_specs, split_modes
+from certrad.models.audit.runner import AuditSettings, audit, images_sha256, load_audit, open_journal
+from certrad.models.audit.verdict import Verdict, as_markdown
+from certrad.models.audit.window_boxes import BoxVerdict, boxes_as_markdown
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.backbones.weights import file_sha256, write_json
 from certrad.models.prompts.store import PromptStore
 from certrad.models.shipped import SHIPPED_ADAPTERS, SHIPPED_PROMPTS, shipped_backbones, shipped_prompts, shipped_tasks
 from certrad.models.types import FixedSigma, SamplingParams
+from certrad.workers.offline.window_box_audit import audit_boxes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     split = read_split(arguments.data, "test")
     chosen = equal_sample(split.labels, len(task.class_names), arguments.images, arguments.seed)
     images = [np.repeat(split.pixels[index][None], 3, axis=0) for index in chosen]
-    specs = (
+    specs = [
         spec
         for sigma in arguments.sigmas
         for spec in mode_specs(
@@ -68,33 +70,50 @@ def run(arguments: argparse.Namespace) -> None:
             SamplingParams(n=arguments.n),
             tuned_on(prompts) or task.default_adapter,
         )
-    )
+    ]
+    radii, box_modes = split_modes(arguments.modes)
     settings = AuditSettings(
-        modes=tuple(chosen_modes(specs, arguments.modes)),
+        modes=(box_spec(specs),) if radii == "" else tuple(chosen_modes(specs, radii)),
         images_sha256=images_sha256(images),
         targets=arguments.targets,
         seed=arguments.seed,
         dtype=dtype_name(chosen_dtype(arguments.dtype, torch.device("cpu"))),
     )
-    with tqdm(total=len(images), unit="image") as progress:
-        verdicts = audit(
-            images,
-            settings,
-            shipped_backbones()[task.default_backbone],
-            Path("backbones"),
-            PromptStore(own=SHIPPED_PROMPTS),
-            AdapterStore(own=SHIPPED_ADAPTERS),
-            processes=arguments.processes,
-            journal=open_journal(arguments.journal, settings),
-            on_image=progress.update,
-        )
+    files = (
+        shipped_backbones()[task.default_backbone],
+        Path("backbones"),
+        PromptStore(own=SHIPPED_PROMPTS),
+        AdapterStore(own=SHIPPED_ADAPTERS),
+    )
+    verdicts, boxes = list[Verdict](), list[BoxVerdict]()
+    with tqdm(total=len(images) * ((radii != "") + bool(box_modes)), unit="image") as progress:
+        if box_modes:
+            loaded = load_audit(replace(settings, modes=(box_spec(specs),)), *files)
+            boxes = audit_boxes(
+                box_modes,
+                images,
+                loaded,
+                files[0],
+                arguments.seed,
+                on_image=progress.update,
+            )
+        if radii != "":
+            verdicts = audit(
+                images,
+                settings,
+                *files,
+                processes=arguments.processes,
+                journal=open_journal(arguments.journal, settings),
+                on_image=progress.update,
+            )
     document = {
         "settings": asdict(settings),
         "data_sha256": file_sha256(arguments.data),
         "verdicts": [asdict(verdict) for verdict in verdicts],
+        "window_boxes": [asdict(verdict) for verdict in boxes],
         "machine": asdict(machine),
     }
     write_json(arguments.out, document)
-    table = as_markdown(verdicts)
+    table = (boxes_as_markdown(boxes) if boxes else "") + (as_markdown(verdicts) if verdicts else "")
     arguments.out.with_suffix(".md").write_text(table, encoding="utf-8")
     print(json.dumps(document, indent=2) if arguments.json else table)

@@ -80,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folder", type=Path, default=SHIPPED_PROMPTS, help="folder of checkpoints beside the shipped")
     parser.add_argument("--images", type=int, default=36, help="test images, as many of each class")
+    parser.add_argument("--largest", type=float, default=51.0, help="leave out boxes whose centre moves further")
     parser.add_argument("--smoothed", type=int, default=0, help="images whose middle box is sampled with noise too")
     parser.add_argument("--sigma", type=float, default=0.25, help="noise that the classifier is for")
     parser.add_argument("--seed", type=int, default=0)
@@ -102,7 +103,9 @@ def run(arguments: argparse.Namespace) -> None:
         for place, index in enumerate(tqdm(chosen, unit="image")):
             image, truth = decoded(images.pixels[index]), int(images.labels[index])
             smoothed = place < arguments.smoothed
-            found += _of_image(place, image, truth, task.class_names, encoder, heads, card, arguments.sigma, smoothed)
+            boxes = {box: cells_of(image, *box) for box in BOXES if box[0] <= arguments.largest}
+            told = place, image, boxes, truth, task.class_names
+            found += _of_image(*told, encoder, heads, card, arguments.sigma, smoothed)
     document = {
         "class_names": task.class_names,
         "boxes": BOXES,
@@ -129,6 +132,7 @@ def decoded(pixels: NDArray[np.uint8]) -> DecodedImage:
 def _of_image(
     place: int,
     image: DecodedImage,
+    boxes: Mapping[tuple[float, float], Sequence[CellVariant]],
     truth: int,
     class_names: Sequence[str],
     encoder: Backbone,
@@ -138,7 +142,6 @@ def _of_image(
     smoothed: bool,
 ) -> Iterator[Held]:
     """Yields what each prompt makes of every box of an image: without noise, and with it where that is asked for."""
-    boxes = {box: cells_of(image, *box) for box in BOXES}
     for prompt, head in heads.items():
         classifier, known = head.classifier(encoder, sigma), dict[CellVariant, int]()
         for box in sorted(boxes, key=lambda each: each != MARK):

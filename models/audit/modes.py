@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from certrad.models.audit.window_boxes import BOX_MODES
 from certrad.models.backbones.base import Backbone
 from certrad.models.classifier import TextHead, VisionLanguageClassifier, prompt_in_force
 from certrad.models.prompts.bank import Bank
@@ -146,6 +147,31 @@ def chosen_modes(specs: Iterable[ModeSpec], names: str | None) -> list[ModeSpec]
     if strange := wanted - known:
         raise ValueError(f"--modes must be names of {', '.join(sorted(known))}; got {', '.join(sorted(strange))!r}")
     return [spec for spec in distinct if spec.name in wanted]
+
+
+def split_modes(names: str | None) -> tuple[str | None, list[str]]:
+    """Returns the names of modes of a radius, and those of boxes of windows.
+
+    Args:
+        names: names separated by commas; None for all of a radius, and none of boxes.
+
+    Returns:
+        None for all modes of a radius, the empty text for none of them, else their names; then modes of boxes.
+    """
+    if names is None:
+        return None, []
+    wanted = names.split(",")
+    return ",".join(name for name in wanted if name not in BOX_MODES), [name for name in BOX_MODES if name in wanted]
+
+
+def box_spec(specs: Sequence[ModeSpec]) -> ModeSpec:
+    """Returns the mode whose base classifier boxes of windows are tried with: the bank, else the last prompt.
+
+    Args:
+        specs: all modes of a radius.
+    """
+    plain = [spec for spec in specs if spec.name == "gated"] or [spec for spec in specs if spec.name.endswith("/none")]
+    return plain[-1]
 
 
 def build_modes(specs: Sequence[ModeSpec], backbone: Backbone, learned: Learned) -> list[Mode]:

@@ -25,6 +25,7 @@ from certrad.models.certificates.statement import (
     Statement,
 )
 from certrad.models.certificates.text import formula, limits, scope_text
+from certrad.models.certificates.unsmoothed import StatedUnsmoothed, state_unsmoothed
 from certrad.models.certificates.variants import state_variants
 from certrad.models.certificates.window_box_text import ShownImage
 from certrad.models.images.units import radius_in_image_units
@@ -49,6 +50,7 @@ from certrad.models.types.result import (
 )
 from certrad.models.types.routing import Routed
 from certrad.models.types.routing_summary import RouteSummary, RoutingSummary
+from certrad.models.types.variants import UnsmoothedEvidence, VariantsEvidence
 
 
 def document(facts: Facts) -> dict[str, Any]:
@@ -92,6 +94,7 @@ def state(facts: Facts) -> Statement:
         estimation=_transcript(evidence.labels, evidence.estimation),
         routing=_routing(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
         variants=_variants(facts),
+        unsmoothed=_unsmoothed(facts),
         parameters=_parameters(facts),
         prediction_set=_prediction_set(facts),
         samples_used=evidence.samples_used,
@@ -139,7 +142,11 @@ def certification_result(
         "radius_in_image_units": _image_radius(facts),
         "routing": _routing_summary(evidence.routed) if isinstance(evidence, RoutedEvidence) else None,
         **further_results(
-            _variants(facts), _parameters(facts), _prediction_set(facts), spec.class_names, facts.subject.window
+            _variants(facts) or _unsmoothed(facts),
+            _parameters(facts),
+            _prediction_set(facts),
+            spec.class_names,
+            facts.subject.window,
         ),
         "warnings": tuple(warnings),
         "window": facts.subject.window,
@@ -185,10 +192,20 @@ def _claim(facts: Facts) -> StatedCertificate | StatedAbstention:
 
 def _variants(facts: Facts) -> StatedVariants | None:
     asked, found, request = facts.request.variants, facts.variants, facts.request
-    if asked is None or found is None:
+    if asked is None or not isinstance(found, VariantsEvidence):
         return None
-    shown = ShownImage(window=facts.subject.window, radius=_image_radius(facts))
-    return state_variants(asked, found, request.classifier.class_names, request.params.alpha, shown)
+    return state_variants(asked, found, request.classifier.class_names, request.params.alpha, _shown(facts))
+
+
+def _unsmoothed(facts: Facts) -> StatedUnsmoothed | None:
+    asked, found = facts.request.variants, facts.variants
+    if asked is None or not isinstance(found, UnsmoothedEvidence):
+        return None
+    return state_unsmoothed(asked, found, facts.classifier, _shown(facts))
+
+
+def _shown(facts: Facts) -> ShownImage:
+    return ShownImage(window=facts.subject.window, radius=_image_radius(facts))
 
 
 def _parameters(facts: Facts) -> StatedParameters | None:

@@ -10,7 +10,7 @@ from certrad.models.types.grey_values import GreyImage
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity, Subject
 from certrad.models.types.image import ImageRecord, ImageScale
 from certrad.models.types.parameters import ParametersEvidence
-from certrad.models.types.variants import VariantsEvidence
+from certrad.models.types.variants import UnsmoothedEvidence, VariantsEvidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Facts:
         classifier: The base classifier, by digest.
         noise: What the noise can be drawn again from.
         software: Name -> version of what computed it, with the digest of the code.
-        variants: The samples of other renderings of the file; None where none were asked for.
+        variants: The samples of other renderings of the file, or answers without noise; None where none were asked for.
         parameters: The samples under noise on the window; None where none were asked for.
         grey: The values before the window, by digest; None where no noise on it was asked for.
         prediction_set: The prediction set; None where none was asked for.
@@ -38,7 +38,7 @@ class Facts:
     classifier: ClassifierIdentity
     noise: NoiseIdentity
     software: Mapping[str, str]
-    variants: VariantsEvidence | None = None
+    variants: VariantsEvidence | UnsmoothedEvidence | None = None
     parameters: ParametersEvidence | None = None
     grey: GreyImage | None = None
     prediction_set: PredictionSetEvidence | None = None
@@ -51,7 +51,7 @@ def build_facts(
     classifier: ClassifierIdentity,
     noise: NoiseIdentity,
     software: Mapping[str, str],
-    variants: VariantsEvidence | None = None,
+    variants: VariantsEvidence | UnsmoothedEvidence | None = None,
 ) -> Facts:
     """Returns the facts of a certificate.
 
@@ -62,7 +62,7 @@ def build_facts(
         classifier: The base classifier, by digest.
         noise: What the noise can be drawn again from.
         software: Name -> version of what computed it, with the digest of the code.
-        variants: The samples of other renderings of the file; None where none were asked for.
+        variants: The samples of other renderings of the file, or answers without noise; None where none were asked for.
     """
     subject = Subject(
         pixels_sha256=image.pixels_sha256,

@@ -11,8 +11,10 @@ from certrad.models.certificates.prediction_sets import StatedPredictionSet, pre
 from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariants
 from certrad.models.certificates.statement import Statement
+from certrad.models.certificates.unsmoothed import StatedUnsmoothed, unsmoothed_result
 from certrad.models.certificates.variants import variants_result
 from certrad.models.types.applied_window import AppliedWindow
+from certrad.models.types.result import VariantsResult
 
 
 def further_samples(statement: Statement) -> list[StatedSamples]:
@@ -38,6 +40,8 @@ def further_checks(statement: Statement) -> dict[str, Callable[[], str]]:
     if (variants := statement.variants) is not None:
         tests["variant_lists"] = partial(variant_checks.variant_lists, statement, variants)
         tests["variants"] = partial(variant_checks.variants, statement, variants)
+    if statement.unsmoothed is not None:
+        tests["unsmoothed"] = partial(variant_checks.unsmoothed, statement)
     if (parameters := statement.parameters) is not None:
         tests["parameters"] = partial(parameter_checks.parameters, statement, parameters)
     if (of_set := statement.prediction_set) is not None:
@@ -46,7 +50,7 @@ def further_checks(statement: Statement) -> dict[str, Callable[[], str]]:
 
 
 def further_results(
-    variants: StatedVariants | None,
+    variants: StatedVariants | StatedUnsmoothed | None,
     parameters: StatedParameters | None,
     prediction_set: StatedPredictionSet | None,
     class_names: Sequence[str],
@@ -55,17 +59,29 @@ def further_results(
     """Returns what the result of a job says of each further claim, by the name of its field; None where there is none.
 
     Args:
-        variants: Other renderings of the file.
+        variants: Other renderings of the file, under noise or without it.
         parameters: Noise on the window.
         prediction_set: A list of classes with a promised share of misses.
         class_names: The names of the classes, in order.
         window: The window that was applied to the image.
     """
     return {
-        "variants": None if variants is None else variants_result(variants, class_names, window),
+        "variants": _variants(variants, class_names, window),
         "parameters": None if parameters is None else parameters_result(parameters),
         "prediction_set": None if prediction_set is None else prediction_set_result(prediction_set, class_names),
     }
+
+
+def _variants(
+    stated: StatedVariants | StatedUnsmoothed | None, class_names: Sequence[str], window: AppliedWindow | None
+) -> VariantsResult | None:
+    match stated:
+        case StatedVariants():
+            return variants_result(stated, class_names, window)
+        case StatedUnsmoothed():
+            return unsmoothed_result(stated, class_names, window)
+        case None:
+            return None
 
 
 def stated_results(statement: Statement) -> dict[str, object]:
@@ -75,7 +91,7 @@ def stated_results(statement: Statement) -> dict[str, object]:
         statement: What a document states.
     """
     results = further_results(
-        statement.variants,
+        statement.variants or statement.unsmoothed,
         statement.parameters,
         statement.prediction_set,
         statement.classifier.class_names,

@@ -103,7 +103,11 @@ def sampling_digest(request: CertifyRequest) -> str:
             noise: object = float(sigma)
         case AutoSigma(routing):
             noise = asdict(routing)
-    further = {} if request.variants is None else {"variants": asdict(request.variants)}
+    further: dict[str, Any] = {}
+    if request.variants is not None:
+        further["variants"] = asdict(request.variants)
+        if request.variants.base == "smoothed":
+            del further["variants"]["base"]  # as releases before spell it
     if request.parameter_sigma is not None:
         further["parameter_sigma"] = asdict(request.parameter_sigma)
     return _digest(

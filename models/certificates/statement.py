@@ -7,6 +7,7 @@ from typing import Literal
 from certrad.models.certificates.prediction_sets import StatedPredictionSet
 from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariants
+from certrad.models.certificates.unsmoothed import StatedUnsmoothed
 from certrad.models.types import (
     AbstentionReason,
     AlphaSplit,
@@ -191,6 +192,7 @@ class Statement:
         estimation: The estimation samples of the class.
         routing: An automatic choice of sigma; None for a sigma of the sender's.
         variants: Other renderings of the same file that have the class too; None where none were asked for.
+        unsmoothed: The answers for them without noise; None where these were not asked for.
         parameters: The same class under noise on the window; None where none was asked for.
         prediction_set: A list of classes with a promised share of misses; None where none was asked for.
         samples_used: Selection and estimation samples together, without those of variants and of noise on the window.
@@ -213,6 +215,7 @@ class Statement:
     estimation: StatedSamples
     routing: StatedRouting | None = None
     variants: StatedVariants | None = None
+    unsmoothed: StatedUnsmoothed | None = None
     parameters: StatedParameters | None = None
     prediction_set: StatedPredictionSet | None = None
     samples_used: int
@@ -232,7 +235,7 @@ class Statement:
         Raises:
             ValueError: Such a request cannot be made.
         """
-        classifier, params, routing, variants = self.classifier, self.params, self.routing, self.variants
+        classifier, params, routing = self.classifier, self.params, self.routing
         return CertifyRequest(
             classifier=ClassifierSpec(
                 backbone=classifier.backbone,
@@ -248,12 +251,18 @@ class Statement:
             ),
             window=requested_window(self.subject.window),
             noise_space="model_input" if classifier.noisy_image is None else "image",
-            variants=None
-            if variants is None
-            else VariantsRequest(lists=variants.lists, radius=variants.asked_radius, n=variants.n),
+            variants=self._asked_variants,
             parameter_sigma=None if self.parameters is None else self.parameters.sigma,
             prediction_set=None if self.prediction_set is None else self.prediction_set.request,
         )
+
+    @property
+    def _asked_variants(self) -> VariantsRequest | None:
+        if (variants := self.variants) is not None:
+            return VariantsRequest(lists=variants.lists, radius=variants.asked_radius, n=variants.n)
+        if self.unsmoothed is not None:
+            return VariantsRequest(lists=self.unsmoothed.lists, n=1, base="unsmoothed")
+        return None
 
     @property
     def rounds_windows(self) -> bool:

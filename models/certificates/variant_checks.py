@@ -19,6 +19,7 @@ from certrad.models.certificates.exact import (
 from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.stated_samples import StatedVariant, StatedVariants
 from certrad.models.certificates.statement import StatedCertificate, Statement
+from certrad.models.certificates.unsmoothed import StatedUnsmoothed, check_unsmoothed
 from certrad.models.certificates.variants import variants_text
 from certrad.models.certificates.window_box_text import ShownImage
 from certrad.models.types import AlphaSplit, FixedSigma, LabelCounts
@@ -81,7 +82,31 @@ def variants(statement: Statement, claim: StatedVariants) -> str:
     return f"the smallest radius of {len(claim.rows)} variants is {claim.radius}"
 
 
-def _check_own_window(statement: Statement, claim: StatedVariants) -> None:
+def unsmoothed(statement: Statement) -> str:
+    """Checks that the claim about renderings without noise follows from the answers that it lists.
+
+    Args:
+        statement: The document, which has such a claim.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: It does not hold; the message says why.
+    """
+    if (claim := statement.unsmoothed) is None:
+        raise ValueError("there is no claim about renderings without noise")
+    of_document = statement.claim.class_index if isinstance(statement.claim, StatedCertificate) else None
+    shown = ShownImage(window=statement.subject.window, radius=statement.radius_in_image_units)
+
+    def check_lists(renderings: Sequence[Rendering]) -> None:
+        check_complete(claim.lists, renderings, statement.subject.window)
+        _check_own_window(statement, claim)
+
+    return check_unsmoothed(claim, of_document, statement.classifier, shown, check_lists)
+
+
+def _check_own_window(statement: Statement, claim: StatedVariants | StatedUnsmoothed) -> None:
     """Checks that the window of the file itself, where it is among the variants, is the same and has the same input."""
     own, listed = statement.subject.window, set[AppliedWindow]()
     for row in claim.rows:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 from certrad.models.certificates.labels import merkle_root, run_lengths
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariant, StatedVariants
@@ -151,21 +151,35 @@ def variants_text(claim: StatedVariants, class_names: Sequence[str], alpha: floa
     )
 
 
-def check_variants(claim: StatedVariants, found: Sequence[VariantRecord]) -> None:
+class RenderedVariant(Protocol):
+    """A rendering with the digest of its model input, as a document states it."""
+
+    @property
+    def rendering(self) -> Rendering:
+        """Its name."""
+        ...
+
+    @property
+    def input_sha256(self) -> str:
+        """SHA-256 of its model input."""
+        ...
+
+
+def check_variants(rows: Sequence[RenderedVariant], found: Sequence[VariantRecord]) -> None:
     """Checks that the variants of an image, rendered here, are those of a document.
 
     Another encoder of JPEG may make the same pixels, and then it is no difference.
 
     Args:
-        claim: The claim of the document.
+        rows: The variants of the document.
         found: The variants as they were rendered here.
 
     Raises:
         ValueError: One differs; the message says how.
     """
-    if [_unencoded(row.rendering) for row in claim.rows] != [_unencoded(each.rendering) for each in found]:
+    if [_unencoded(row.rendering) for row in rows] != [_unencoded(each.rendering) for each in found]:
         raise ValueError("the variants of this image are not those of the certificate")
-    for row, each in zip(claim.rows, found, strict=True):
+    for row, each in zip(rows, found, strict=True):
         if row.input_sha256 == each.input_sha256:
             continue
         if row.rendering != each.rendering:

@@ -129,7 +129,9 @@ def check_image(statement: Statement, image: ImageRecord) -> str:
     if subject.window is not None and image.window != subject.window:
         raise ValueError("the window that makes these pixels is not that of the certificate")
     if (variants := statement.variants) is not None and variants.rows:
-        check_variants(variants, image.variants)
+        check_variants(variants.rows, image.variants)
+    if statement.unsmoothed is not None and statement.unsmoothed.rows:
+        check_variants(statement.unsmoothed.rows, image.variants)
     if (parameters := statement.parameters) is not None and (
         image.grey is None or image.grey.sha256 != parameters.values_sha256
     ):

@@ -12,6 +12,7 @@ from certrad.models.types.parameter_result import ParametersResult
 from certrad.models.types.renderings import Rendering
 from certrad.models.types.routing_summary import RoutingSummary
 from certrad.models.types.smoothing import AbstentionReason, Bound, Decision, Scope
+from certrad.models.types.variants import VariantsBase
 from certrad.models.types.window_boxes import TriedBox
 
 AdaptationName = Literal["none", "zero_shot", "gated"]
@@ -79,6 +80,8 @@ class VariantsResult:
         counterexample: The variant that shows least; None where all held.
         rows: The variants, in the order of the request.
         text: The claim in words; to be shown wherever `held` is.
+        base: Whether the smoothed classifier was asked, or the base classifier without noise, which has no radius and
+            no bounds; absent in JSON for the first.
         boxes: The boxes of windows among what was asked for, in order; absent in JSON where there are none.
     """
 
@@ -89,6 +92,7 @@ class VariantsResult:
     counterexample: VariantResult | None
     rows: tuple[VariantResult, ...]
     text: str
+    base: VariantsBase = field(default="smoothed", metadata={"exclude_if": lambda base: base == "smoothed"})
     boxes: tuple[TriedBox, ...] = field(default=(), metadata={"exclude_if": lambda boxes: not boxes})
 
     @property

@@ -119,8 +119,12 @@ def test_the_apis_user_notes_the_callback_of_a_job_that_it_cancels_and_erases_it
         assert not sender.exists(names.callback_key(JOB), names.CALLBACKS)
 
 
-@pytest.mark.parametrize("key", [names.SIGNING_KEYS, names.REVOKED_KEYS, names.EPOCHS, names.REVEALED])
-def test_the_apis_user_reads_public_keys_and_cannot_publish_one(api: Redis, guarded: GuardedRedis, key: str) -> None:
+@pytest.mark.parametrize(
+    "key", [names.SIGNING_KEYS, names.REVOKED_KEYS, names.EPOCHS, names.REVEALED, names.CALIBRATIONS]
+)
+def test_the_apis_user_reads_public_keys_and_calibrations_and_cannot_publish_one(
+    api: Redis, guarded: GuardedRedis, key: str
+) -> None:
     with guarded.client("keys") as keys:
         keys.set(key, "published")
         assert api.get(key) == b"published"

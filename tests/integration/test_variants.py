@@ -29,6 +29,7 @@ from certrad.models.images.model_input import ModelInput
 from certrad.models.prompts.store import PromptStore
 from certrad.models.replay.rebuild import Rebuilt, rebuild
 from certrad.models.replay.replay import check_labels, check_variants
+from certrad.models.replay.unsmoothed import check_answers
 from certrad.models.shipped import shipped_backbones
 from certrad.models.types import CertifyRequest, FixedSigma, SamplingParams
 from certrad.models.types.variant_lists import HeaderWindows, JpegQualities, Shifts
@@ -144,6 +145,28 @@ def test_box_of_windows_is_certified_and_every_label_is_replayed(
     assert found.startswith(f"of {n_cells} variants, {20 * n_cells} of {20 * n_cells} random samples")
 
 
+def test_answers_without_noise_are_listed_and_computed_again(
+    api: TestClient, certify: Callable[..., dict[str, Any]], settings: WorkerSettings
+) -> None:
+    box = '[{"kind": "window_box", "centre": 15, "width": 1.03}, {"kind": "windows", "windows": [[100, 20]]}]'
+    job = certify(variants=box, variants_base="unsmoothed")
+    content = document_of(api, job)
+    statement = read(parse(content))
+    assert [check for check in verify(content).checks if not check.ok] == []
+    claim = statement.unsmoothed
+    assert claim is not None
+    assert job["result"]["variants"]["base"] == "unsmoothed"
+    decoded, facts = decode_limited(sample(), statement.request, DEMO, settings)
+    check_image(statement, facts)
+    rebuilt = rebuilt_from(content, sample(), settings)
+    agreeing = f"{len(claim.rows)} of {len(claim.rows)} renderings have their answer without noise"
+    assert check_answers(statement, rebuilt, decoded, tolerant=False) == agreeing
+    first = replace(claim.rows[0], label=(claim.rows[0].label + 1) % len(TASK.class_names))
+    lying = replace(statement, unsmoothed=replace(claim, rows=(first, *claim.rows[1:])))
+    with pytest.raises(ValueError, match="have another answer here"):
+        check_answers(lying, rebuilt, decoded, tolerant=False)
+
+
 def test_box_in_two_spellings_is_one_list_of_cells(api: TestClient, certify: Callable[..., dict[str, Any]]) -> None:
     asked = [
         {"kind": "window_box", "centre": 5, "width": 1},
@@ -191,7 +214,7 @@ def test_variant_that_is_the_file_itself_has_its_noise(api: TestClient, certify:
 
 
 def test_abstention_samples_no_variant(certify: Callable[..., dict[str, Any]]) -> None:
-    result = certify(sigma="0.25", adapter="none", alpha="0.000001", variant_n="40")["result"]
+    result = certify(sigma="0.25", adapter="none", alpha="0.000001", n="22", variant_n="40")["result"]
     assert result["outcome"] == "abstained"
     assert (result["variants"]["held"], result["variants"]["rows"]) == (None, [])
 
@@ -263,6 +286,8 @@ def test_samples_of_an_ended_job_are_all_that_were_drawn(certify: Callable[..., 
         ({"variants": '[{"kind": "window_box", "centre": [5, 4], "width": [80, 90]}]'}, "variants"),
         ({"variants": '[{"kind": "window_box", "centre": [4, 5], "width": [0, 90]}]'}, "variants"),
         ({"variants": '[{"kind": "window_box", "centre": 5}]'}, "variants"),
+        ({"variants_base": "unsmoothed", "variant_n": "20"}, "variant_n"),
+        ({"variants_base": "other"}, "variants_base"),
     ],
 )
 def test_request_that_cannot_be_answered_is_refused(fields: dict[str, str], field: str, api: TestClient) -> None:
@@ -290,9 +315,9 @@ def test_job_whose_file_cannot_have_a_variant_fails_with_its_code(certify: Calla
 
 
 def test_too_many_variants_are_refused(certify: Callable[..., dict[str, Any]]) -> None:
-    job = certify(variants='[{"kind": "shift", "pixels": 4}]')
+    job = certify(variants='[{"kind": "shift", "pixels": 16}]')
     assert job["error"]["code"] == "too_many_variants"
-    assert "at most 64" in job["error"]["detail"]
+    assert "at most 1024" in job["error"]["detail"]
 
 
 def test_request_survives_its_json() -> None:
@@ -306,7 +331,8 @@ def test_request_survives_its_json() -> None:
 
 def job_of(redis: Redis, job_id: str, settings: WorkerSettings) -> Any:
     pixels, facts = decode_limited(sample(), REQUEST, DEMO, settings)
-    payload = b"".join([pixels.tobytes(), *(variant.tobytes() for variant in pixels.variants)])
+    kept = [variant.pixels[: facts.channels].tobytes() for variant in pixels.variants]
+    payload = b"".join([pixels.tobytes(), *kept])
     return waiting(redis, job_id, REQUEST, payload, facts)
 
 
@@ -328,7 +354,7 @@ def test_variant_that_changed_in_the_job_store_is_refused(
 ) -> None:
     record = job_of(redis, "job", settings)
     payload = bytearray(redis.get(input_key("job")))  # type: ignore[arg-type]  # bytes
-    payload[2 * ModelInput.size_in_bytes(DEMO.image_size)] ^= 1
+    payload[ModelInput.size_in_bytes(DEMO.image_size)] ^= 1
     redis.set(input_key("job"), bytes(payload))
     with pytest.raises(Rejected) as refused:
         attempt(runtime, record)

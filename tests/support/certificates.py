@@ -67,7 +67,7 @@ from certrad.models.types.variant_lists import (
     Shifts,
     static_renderings,
 )
-from certrad.models.types.variants import VariantRecord, VariantsEvidence, VariantsRequest
+from certrad.models.types.variants import UnsmoothedEvidence, VariantRecord, VariantsEvidence, VariantsRequest
 from certrad.models.types.window import FixedWindow, PresetWindow, WindowPreset
 from certrad.models.types.window_boxes import WindowBounds, WindowBox, box_cells, window_in_force
 
@@ -306,11 +306,13 @@ def _variants(
     evidence: Evidence,
     made: Facts,
     failing: int | None,
-) -> VariantsEvidence | None:
-    """The samples of invented variants; one of them may show the classes in reverse."""
+) -> VariantsEvidence | UnsmoothedEvidence | None:
+    """The samples of invented variants, or answers without noise; one of them may show another class."""
     asked = request.variants
     if asked is None:
         return None
+    if asked.base == "unsmoothed":
+        return _answers(request, evidence, made, failing)
     if not isinstance(evidence.outcome, Certificate):
         return VariantsEvidence()
     rule = VariantRule(
@@ -331,6 +333,23 @@ def _variants(
         dice = Dice(probabilities=shown, sigma=evidence.sigma)
         rows.append(rule.estimate(record, of_variant(of_row, asked.n), dice, MemoryBlocks()))
     return rule.decide(tuple(rows))
+
+
+def _answers(request: CertifyRequest, evidence: Evidence, made: Facts, failing: int | None) -> UnsmoothedEvidence:
+    """The answers of an invented classifier without noise; one of them may be the last class."""
+    if request.variants is None or not isinstance(evidence.outcome, Certificate):
+        return UnsmoothedEvidence()
+    own, index = made.subject, evidence.outcome.class_index
+    records = [
+        VariantRecord(
+            rendering=rendering,
+            input_sha256=own.input_sha256 if shows_own_window(rendering, own.window) else _digest(f"variant {place}"),
+        )
+        for place, rendering in enumerate(renderings(request.variants, own.window))
+    ]
+    other = len(request.classifier.class_names) - 1
+    labels = tuple(other if place == failing else index for place in range(len(records)))
+    return UnsmoothedEvidence(class_index=index, variants=tuple(records), labels=labels)
 
 
 def window_noise_of(

@@ -21,7 +21,10 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--sigma", number(*SIGMA_RANGE), "noise standard deviation, pixels in [0, 1]", default=sigma)
     parser.option("--n", integer(max(n0, N0_MIN), N_MAX), "number of samples of each certificate", default=1000)
     parser.option(
-        "--modes", text("NAME,..."), "modes to audit, such as few-shot/none, separated by commas", without="all"
+        "--modes",
+        text("NAME,..."),
+        "modes to audit, such as few-shot/none or window_box, separated by commas",
+        without="all of a radius",
     )
     parser.option("--targets", integer(1, 999), "number of classes each image is attacked towards", default=1)
     parser.option("--limit", integer(1), "number of images to audit: the first by name", without="all")

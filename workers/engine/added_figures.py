@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.figures import Figure
-from certrad.models.types.variants import VariantsEvidence
+from certrad.models.types.variants import VariantsFound
 from certrad.workers.contract.job_store import read_memory
 from certrad.workers.contract.payloads import Payloads
 from certrad.workers.engine import figures
@@ -52,7 +52,7 @@ class AddedFigures:
             ),
         )
 
-    def add_renderings(self, setup: LabellingSetup, variants: VariantsEvidence | None) -> None:
+    def add_renderings(self, setup: LabellingSetup, variants: VariantsFound | None) -> None:
         """Adds what the model saw of the variants: of very many, the counterexample and evenly some others.
 
         Args:
@@ -63,9 +63,9 @@ class AddedFigures:
             JobEndedError: The job has ended.
             StopRequested: The process is to stop.
         """
-        if variants is None or not variants.rows:
+        if variants is None or not variants.count:
             return
-        side, count = setup.model.backbone.image_size, len(variants.rows)
+        side, count = setup.model.backbone.image_size, variants.count
         inputs = (
             (place, self.input.read_variant(self.runtime.redis, side, place))
             for place in coarse_to_fine(count, variants.counterexample)

@@ -21,7 +21,7 @@ from certrad.models.types import LabelCounts, PromptCard
 from certrad.models.types.defaults import require_use
 from certrad.models.types.evidence import Evidence
 from certrad.models.types.identity import ClassifierIdentity, NoiseIdentity
-from certrad.models.types.variants import VariantsEvidence
+from certrad.models.types.variants import VariantsFound
 from certrad.workers.contract.keyring import Keyring
 from certrad.workers.contract.names import Phase
 from certrad.workers.contract.payloads import HandOver, Payloads
@@ -203,7 +203,7 @@ class Certification:
         finally:
             offers.end()
 
-    def _sample_variants(self, evidence: Evidence, setup: LabellingSetup) -> VariantsEvidence | None:
+    def _sample_variants(self, evidence: Evidence, setup: LabellingSetup) -> VariantsFound | None:
         """Returns what the variants of the file show; this engine draws their few samples alone."""
         ledger = self._own_ledger("")
 
@@ -214,7 +214,7 @@ class Certification:
         sampling = VariantSampling(
             factory=self._setup_factory, setup=setup, ledger_of=self._own_ledger, on_variant=note
         )
-        return sampling.estimate(evidence)
+        return sampling.estimate(evidence) or sampling.label(evidence)
 
     def _own_ledger(self, part: str) -> RedisLedger:
         return RedisLedger(
@@ -226,7 +226,7 @@ class Certification:
             part=part,
         )
 
-    def _facts(self, evidence: Evidence, setup: LabellingSetup, variants: VariantsEvidence | None) -> Facts:
+    def _facts(self, evidence: Evidence, setup: LabellingSetup, variants: VariantsFound | None) -> Facts:
         entry, model, parts, sampler = setup.entry, setup.model, setup.parts, setup.sampler
         request = self.input.request
         spec = request.classifier
@@ -286,7 +286,7 @@ class Certification:
         if not self._payloads.put_hand_over(self.input.job_id, hand_over):
             raise JobEndedError(self.input.job_id)
 
-    def _add_figures(self, evidence: Evidence, setup: LabellingSetup, variants: VariantsEvidence | None) -> None:
+    def _add_figures(self, evidence: Evidence, setup: LabellingSetup, variants: VariantsFound | None) -> None:
         if self.may_add_figures:
             added = AddedFigures(runtime=self.runtime, input=self.input)
             added.add_renderings(setup, variants)

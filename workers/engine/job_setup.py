@@ -3,8 +3,10 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from certrad.models.backbones.processor import processor_name
 from certrad.models.certificates.noise_key import classifier_digest, noise_key, sampling_digest
@@ -160,8 +162,19 @@ class SetupFactory:
         """
         epoch, parts = self._named_epoch(setup.entry), setup.parts
         key = self._key(epoch, parts, self.input.image.variants[place].input_sha256)
-        image = self.input.read_variant(self.runtime.redis, setup.model.backbone.image_size, place)
-        return replace(setup.sampler, image=image, noise=Noise(key, parts.law))
+        return replace(setup.sampler, image=self.variant(setup, place), noise=Noise(key, parts.law))
+
+    def variant(self, setup: LabellingSetup, place: int) -> NDArray[Any]:
+        """Returns the model input of a variant, (channels, rows, columns).
+
+        Args:
+            setup: What this engine labels the samples of the job with.
+            place: The place of the variant, from 0.
+
+        Raises:
+            Rejected: worker_lost, digest_mismatch.
+        """
+        return self.input.read_variant(self.runtime.redis, setup.model.backbone.image_size, place)
 
     def sampler_of_windows(self, setup: LabellingSetup, sigma: ParameterSigma) -> WindowSampler:
         """Returns what draws noisy copies in drawn windows, under the noise key of the values before the window.

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from certrad.models.smoothing.blocks import Blocks
+from certrad.models.smoothing.sampling import labels as labels_of
+from certrad.models.smoothing.unsmoothed import batched_logits
 from certrad.models.smoothing.variant_samples import VariantRule, of_variant
 from certrad.models.types import Certificate, FixedSigma
 from certrad.models.types.evidence import Evidence
-from certrad.models.types.variants import VariantsEvidence
+from certrad.models.types.variants import UnsmoothedEvidence, VariantsEvidence
 from certrad.workers.engine.job_setup import LabellingSetup, SetupFactory
 
 LedgerOf = Callable[[str], Blocks]
@@ -41,7 +43,7 @@ class VariantSampling:
         """
         request, records = self.factory.input.request, self.factory.input.image.variants
         asked = request.variants
-        if asked is None or not isinstance(request.sigma, FixedSigma):
+        if asked is None or asked.base != "smoothed" or not isinstance(request.sigma, FixedSigma):
             return None
         if not isinstance(evidence.outcome, Certificate):
             return VariantsEvidence()
@@ -59,3 +61,27 @@ class VariantSampling:
             rows.append(rule.estimate(variant, sampler, classifier, self.ledger_of(f"variant-{place}:")))
             self.on_variant()
         return rule.decide(tuple(rows))
+
+    def label(self, evidence: Evidence) -> UnsmoothedEvidence | None:
+        """Returns the answers of the base classifier for the variants without noise; None where none were asked for.
+
+        They take seconds and are not kept in the ledger: a resumed job computes them again.
+
+        Args:
+            evidence: The samples of the file itself.
+        """
+        request, records = self.factory.input.request, self.factory.input.image.variants
+        asked = request.variants
+        if asked is None or asked.base != "unsmoothed" or not isinstance(request.sigma, FixedSigma):
+            return None
+        if not isinstance(evidence.outcome, Certificate):
+            return UnsmoothedEvidence()
+        seen = (self.factory.variant(self.setup, place) for place in range(len(records)))
+        labels = list[int]()
+        for logits in batched_logits(seen, self.setup.classifier_at(request.sigma.sigma), self.setup.sampler):
+            for label in labels_of(logits):
+                labels.append(int(label))
+                self.on_variant()
+        return UnsmoothedEvidence(
+            class_index=evidence.outcome.class_index, variants=tuple(records), labels=tuple(labels)
+        )

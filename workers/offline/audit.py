@@ -6,16 +6,17 @@ import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from certrad.models.adapters.store import AdapterStore
-from certrad.models.audit.modes import ModeSpec, chosen_modes, mode_specs
-from certrad.models.audit.runner import AuditSettings, audit, images_sha256, open_journal
+from certrad.models.audit.modes import ModeSpec, box_spec, chosen_modes, mode_specs, split_modes
+from certrad.models.audit.runner import AuditSettings, audit, images_sha256, load_audit, open_journal
 from certrad.models.audit.verdict import SOUND, Verdict, as_markdown
+from certrad.models.audit.window_boxes import BoxVerdict, boxes_as_markdown
 from certrad.models.backbones.device import chosen_device, chosen_precision
 from certrad.models.errors import Rejected
 from certrad.models.installed import Cards, installed_cards
@@ -29,6 +30,7 @@ from certrad.workers.intake.image_folder import distinct_images, low_contrast_no
 from certrad.workers.offline.classifiers import of_task
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.offline.settings import settings_of
+from certrad.workers.offline.window_box_audit import audit_boxes
 from certrad.workers.settings import WorkerSettings
 
 NOTES: Final = (
@@ -37,6 +39,10 @@ NOTES: Final = (
     f"holds; a mode below {SOUND} does not keep its claim",
     "attacked as the model sees the images: 3 x S x S integers in 0..255, within 0.95 of the radius",
     "frozen_prompt and planted modes do not claim what is tested here; their figures stand for comparison",
+)
+BOX_NOTE: Final = (
+    "box: centre ±26 grey levels, width x1.28, without noise; true windows are opened on a grid and at random. The "
+    "claim is exact: one other answer or one untried rendering refutes it"
 )
 _UNNOTICED: Final = "not even the planted mode was caught: on these images the audit has no power"
 
@@ -79,34 +85,53 @@ def audit_images(options: Namespace) -> int:
     except (ValueError, OSError, Rejected) as error:
         return fail(str(error), BAD_USAGE)
     processes = (options.processes or min(64, os.cpu_count() or 1)) if settings.device == "cpu" else 1
+    radii, box_modes = split_modes(options.modes)
+    verdicts, boxes = list[Verdict](), list[BoxVerdict]()
     try:
         with progress_bar() as progress:
-            bar = progress.add_task("audit", total=len(images))
-            verdicts = audit(
-                images,
-                settings,
-                card,
-                service.backbones_dir,
-                store,
-                adapters,
-                journal=journal,
-                processes=processes,
-                on_image=lambda: progress.advance(bar),
-            )
+            bar = progress.add_task("audit", total=len(images) * ((radii != "") + bool(box_modes)))
+            if box_modes:
+                of_box = replace(settings, modes=(box_spec(_every_spec(options, store, cards, adapters)),))
+                loaded = load_audit(of_box, card, service.backbones_dir, store, adapters)
+                boxes = audit_boxes(
+                    box_modes,
+                    images,
+                    loaded,
+                    card,
+                    options.seed,
+                    on_image=lambda: progress.advance(bar),
+                )
+            if radii != "":
+                verdicts = audit(
+                    images,
+                    settings,
+                    card,
+                    service.backbones_dir,
+                    store,
+                    adapters,
+                    journal=journal,
+                    processes=processes,
+                    on_image=lambda: progress.advance(bar),
+                )
     except Rejected as rejected:
         return fail(str(rejected), FAILURE)
     tell_refused(refused)
-    _show(verdicts, warned["low_contrast"], len(images), settings, as_json=options.json)
-    return FAILURE if any(verdict.broken for verdict in verdicts) else DONE
+    _show(verdicts, boxes, warned["low_contrast"], len(images), settings, as_json=options.json)
+    return FAILURE if any([*(verdict.broken for verdict in verdicts), *(verdict.broken for verdict in boxes)]) else DONE
 
 
 def _specs(options: Namespace, store: PromptStore, cards: Cards, adapters: AdapterStore) -> list[ModeSpec]:
-    """Returns the modes that the options name, with the named prompt or the task's own.
+    """Returns the modes of a radius that the options name, else that of boxes, with the named prompt or the task's own.
 
     Raises:
         ValueError: A mode is unknown.
         Rejected: The prompt cannot be used.
     """
+    specs, (radii, _) = _every_spec(options, store, cards, adapters), split_modes(options.modes)
+    return [box_spec(specs)] if radii == "" else chosen_modes(specs, radii)
+
+
+def _every_spec(options: Namespace, store: PromptStore, cards: Cards, adapters: AdapterStore) -> list[ModeSpec]:
     task = cards.tasks[options.task]
     named = {name: getattr(options, name) for name in ("backbone", "prompt", "adapter")}
     choice = of_task(task, store, cards.prompts, adapters, **named)
@@ -118,23 +143,35 @@ def _specs(options: Namespace, store: PromptStore, cards: Cards, adapters: Adapt
     ]
     prompts = own if options.prompt is None or choice.prompt is None else [choice.prompt]
     sigma, params = FixedSigma(options.sigma), SamplingParams(n=options.n)
-    specs = mode_specs(task, choice.backbone, prompts, sigma, params, choice.adapter_id)
-    return chosen_modes(specs, options.modes)
+    return mode_specs(task, choice.backbone, prompts, sigma, params, choice.adapter_id)
 
 
 def _on_grid(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.rint(pixels.astype(np.float64) * WHITE).astype(np.uint8)
 
 
-def _show(verdicts: Sequence[Verdict], flat: int, images: int, settings: AuditSettings, *, as_json: bool) -> None:
+def _show(
+    verdicts: Sequence[Verdict],
+    boxes: Sequence[BoxVerdict],
+    flat: int,
+    images: int,
+    settings: AuditSettings,
+    *,
+    as_json: bool,
+) -> None:
     if as_json:
         document = {
-            "sound": not any(verdict.broken for verdict in verdicts),
+            "sound": not any([*(verdict.broken for verdict in verdicts), *(verdict.broken for verdict in boxes)]),
             "low_contrast": flat,
             "verdicts": [asdict(verdict) for verdict in verdicts],
+            **({"window_boxes": [asdict(verdict) for verdict in boxes]} if boxes else {}),
             "settings": asdict(settings),
         }
         sys.stdout.write(json.dumps(document) + "\n")
+        return
+    if boxes:
+        sys.stdout.write(boxes_as_markdown(boxes) + BOX_NOTE + "\n")
+    if boxes and not verdicts:
         return
     notes = "".join(f"{note}\n" for note in NOTES)
     sys.stdout.write(as_markdown(verdicts) + low_contrast_note(flat, images) + notes)

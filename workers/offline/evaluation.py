@@ -6,7 +6,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,12 +25,11 @@ from certrad.models.evaluation.certified import COLUMNS, Evaluation, Row, summar
 from certrad.models.evaluation.journal import Journal
 from certrad.models.evaluation.noised_image import RENDERED, NoisedImage
 from certrad.models.images.model_input import fitted, is_flat
-from certrad.models.installed import Cards, installed_cards
+from certrad.models.installed import installed_cards
 from certrad.models.prompts.bank import Bank
 from certrad.models.prompts.checkpoint import require_backbone
 from certrad.models.prompts.context import ContextVectors
 from certrad.models.prompts.store import PromptStore
-from certrad.models.shipped import shipped_datasets, shipped_tasks
 from certrad.models.smoothing.device import default_batch_size
 from certrad.models.types import (
     AdapterCard,
@@ -39,7 +38,6 @@ from certrad.models.types import (
     DatasetCard,
     PromptCard,
     SmoothingParams,
-    TaskCard,
 )
 from certrad.models.types.defaults import choose_classifier, default_prompts
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
@@ -50,6 +48,7 @@ from certrad.workers.intake.file_decoding import decode_as_uploaded, decode_publ
 from certrad.workers.intake.image_folder import low_contrast_note
 from certrad.workers.offline import classifiers
 from certrad.workers.offline.accuracy_table import accuracy_table
+from certrad.workers.offline.evaluation_data import data_of
 from certrad.workers.offline.progress import progress_bar
 from certrad.workers.offline.settings import settings_of
 from certrad.workers.settings import WorkerSettings
@@ -136,7 +135,7 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         Rejected: The data set, prompt or backbone cannot be used.
     """
     cards = installed_cards(service.cards_dir, service.prompts_dir, service.adapters_dir)
-    data, task = _data(options.task, cards)
+    data, task = data_of(options.task, cards)
     params = SmoothingParams(sigma=options.sigma, alpha=options.alpha, n0=options.n0, n=options.n)
     prompt, adapters = classifiers.named_prompt(options.prompt, store), AdapterStore(own=service.adapters_dir)
     window = FileWindow.of_task(task.windows if task else ())
@@ -184,21 +183,6 @@ def _request(options: Namespace, store: PromptStore, service: WorkerSettings) ->
         folders=folders,
         noise_space=options.noise_space,
     )
-
-
-def _data(name: str, cards: Cards) -> tuple[DatasetCard, TaskCard | None]:
-    """Returns the data set of a name with its task, if it has one; for an own task its images in folders."""
-    if (data := shipped_datasets().get(name)) is not None:
-        return data, None if data.task is None else shipped_tasks()[data.task]
-    task = cards.tasks[name]
-    own = replace(
-        shipped_datasets()["folders"],
-        id=task.id,
-        title=task.title,
-        template=task.template,
-        default_backbone=task.default_backbone,
-    )
-    return own, task
 
 
 def _load(

@@ -200,7 +200,8 @@ def _of_image(
     try:
         request = replace(statement.request, frame=options.frame, region=options.region)
         card = backbone_card(request.classifier.backbone, cards)
-        asked = 0 if statement.variants is None else min(len(statement.variants.rows), VARIANTS_LIMIT)
+        rows = statement.variants or statement.unsmoothed
+        asked = 0 if rows is None else min(len(rows.rows), VARIANTS_LIMIT)
         limits = settings.model_copy(update={"variants_max": max(asked, settings.variants_max)})
         decoded, facts = decode_limited(image, request, card, limits, rounded=statement.rounds_windows)
         warnings.extend(facts.warnings)
@@ -216,6 +217,7 @@ def _of_image(
     from certrad.models.prompts.store import PromptStore
     from certrad.models.replay import replay  # torch
     from certrad.models.replay.rebuild import rebuild
+    from certrad.models.replay.unsmoothed import check_answers
     from certrad.models.replay.versions import version_warning
 
     try:
@@ -241,6 +243,8 @@ def _of_image(
             with _bar("variants") as on_samples:
                 again = partial(replay.check_variants, *given, tolerant=tolerant, on_samples=on_samples)
                 yield run_check("replay_variants", again)
+        if statement.unsmoothed is not None:
+            yield run_check("replay_unsmoothed", lambda: check_answers(statement, rebuilt, decoded, tolerant=tolerant))
         if statement.parameters is not None:
             with _bar("window noise") as on_samples:
                 again = partial(replay.check_windows, *given, tolerant=tolerant, on_samples=on_samples)
@@ -276,7 +280,8 @@ def _show(
         sys.stdout.write(f"{'skipped':8} {left.name:12} {left.reason}\n")
     if statement is not None:
         above = "".join(f"warning {code}: {IMAGE_WARNINGS[code]}\n" for code in warnings)
-        variants = "" if statement.variants is None else f"\nvariants: {statement.variants.text}"
+        told = statement.variants or statement.unsmoothed
+        variants = "" if told is None else f"\nvariants: {told.text}"
         if statement.parameters is not None:
             variants += f"\nnoise on the window: {statement.parameters.text}"
         variants += "" if statement.prediction_set is None else f"\nprediction set: {statement.prediction_set.text}"

@@ -22,6 +22,7 @@ from certrad.models.types import Bound, FixedSigma, Region, SamplingParams
 from certrad.models.types.calibration import BETA_RANGE
 from certrad.models.types.noise_space import DEFAULT_NOISE_SPACE, NoiseSpace
 from certrad.models.types.smoothing import ALPHA_RANGE, N0_MIN, N_MAX, SIGMA_RANGE, TARGET_DECIMALS, TARGET_MAX
+from certrad.models.types.variants import VariantsBase
 from certrad.models.types.window import read_window
 from certrad.workers.contract.variant_fields import VariantsField
 
@@ -139,6 +140,11 @@ class CertifyForm(SubmissionForm):
         "(`pixels`), `jpeg` (`quality`), `bits` (`bits`), `frames` (`frames`) or `region` (`pixels`, `step`); not with "
         "`sigma=auto`, `target_radius`, `zero_shot` or `noise_space=image`",
         examples=['[{"kind": "windows", "windows": "header"}]'],
+    )
+    variants_base: VariantsBase = Field(
+        "smoothed",
+        description="what is asked at every variant: `smoothed`, the classifier of the radius, or `unsmoothed`, the "
+        "base classifier without noise, one answer each: without radius or probability, and another classifier",
     )
     variant_radius: float | None = Field(
         None,

@@ -17,6 +17,7 @@ from certrad.models.certificates.statement import (
     StatedOutcome,
     StatedRouting,
 )
+from certrad.models.certificates.unsmoothed import StatedAnswer, StatedUnsmoothed
 from certrad.models.types import AbstentionReason, LabelCounts
 from certrad.models.types.image import Factors, ImageRadius, ImageRegion, NoImageRadius, PixelBudget, Unit
 from certrad.models.types.parameters import ParameterLimits, ParameterSigma
@@ -113,6 +114,21 @@ class VariantsClaim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnsmoothedClaim:
+    """The answers of the base classifier, without noise, for every listed rendering; see `StatedUnsmoothed`."""
+
+    kind: Literal["unsmoothed_variants/1"] = "unsmoothed_variants/1"
+    lists: tuple[VariantList, ...]
+    class_index: int | None
+    held: bool | None
+    counterexample: int | None
+    per_class: tuple[int, ...]
+    invalid: int
+    rows: tuple[StatedAnswer, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParametersClaim:
     """One class for every window near that of the file, under noise on the window; see `StatedParameters`."""
 
@@ -140,7 +156,7 @@ class PredictionSetClaim(StatedPredictionSet):
 
 
 Outcome = RadiusClaim | RenderedRadiusClaim | AbstentionClaim
-Further = VariantsClaim | ParametersClaim | PredictionSetClaim
+Further = VariantsClaim | UnsmoothedClaim | ParametersClaim | PredictionSetClaim
 _FurtherT = TypeVar("_FurtherT", bound=Further)
 Claim = Outcome | SigmaClaim | ImageRadiusClaim | NoImageRadiusClaim | Further
 
@@ -155,6 +171,7 @@ class Claims:
         image_radius: The radius on the image that was sent, or why there is none.
         rendered: Whether the radius of the outcome is one on the rendered image. An abstention has none.
         variants: Other renderings of the file that have the class too; None where none were asked for.
+        unsmoothed: The answers for them without noise; None where these were not asked for.
         parameters: The same class under noise on the window; None where none was asked for.
         prediction_set: A list of classes with a promised share of misses; None where none was asked for.
     """
@@ -164,6 +181,7 @@ class Claims:
     image_radius: ImageRadius | NoImageRadius
     rendered: bool = False
     variants: StatedVariants | None = None
+    unsmoothed: StatedUnsmoothed | None = None
     parameters: StatedParameters | None = None
     prediction_set: StatedPredictionSet | None = None
 
@@ -187,9 +205,10 @@ def write_claims(claims: Claims) -> tuple[Claim, ...]:
             on_image = NoImageRadiusClaim(reason=reason)
     routing = () if claims.routing is None else (SigmaClaim(**_without(claims.routing)),)
     variants = () if claims.variants is None else (VariantsClaim(**_without(claims.variants)),)
+    unsmoothed = () if claims.unsmoothed is None else (UnsmoothedClaim(**_without(claims.unsmoothed)),)
     parameters = () if claims.parameters is None else (ParametersClaim(**_without(claims.parameters)),)
     of_set = () if claims.prediction_set is None else (PredictionSetClaim(**_without(claims.prediction_set)),)
-    return (outcome, *routing, on_image, *variants, *parameters, *of_set)
+    return (outcome, *routing, on_image, *variants, *unsmoothed, *parameters, *of_set)
 
 
 def read_claims(listed: tuple[Claim, ...]) -> Claims:
@@ -203,6 +222,7 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
     """
     left, of_set = _split(listed, PredictionSetClaim)
     left, parameters = _split(left, ParametersClaim)
+    left, unsmoothed = _split(left, UnsmoothedClaim)
     others, variants = _split(left, VariantsClaim)
     match others:
         case (
@@ -228,6 +248,7 @@ def read_claims(listed: tuple[Claim, ...]) -> Claims:
         image_radius=_image_radius(on_image),
         rendered=isinstance(outcome, RenderedRadiusClaim),
         variants=None if variants is None else StatedVariants(**_without(variants, "kind")),
+        unsmoothed=None if unsmoothed is None else StatedUnsmoothed(**_without(unsmoothed, "kind")),
         parameters=None if parameters is None else StatedParameters(**_without(parameters, "kind")),
         prediction_set=None if of_set is None else StatedPredictionSet(**_without(of_set, "kind")),
     )
@@ -259,6 +280,7 @@ def _without(
     | StatedRouting
     | ImageRadius
     | StatedVariants
+    | StatedUnsmoothed
     | StatedParameters
     | StatedPredictionSet,
     *names: str,

@@ -74,6 +74,7 @@ def read(document: Mapping[str, Any]) -> Statement:
             "claim": claims.outcome,
             "routing": claims.routing,
             "variants": claims.variants,
+            "unsmoothed": claims.unsmoothed,
             "parameters": claims.parameters,
             "prediction_set": claims.prediction_set,
             "radius_in_image_units": claims.image_radius,
@@ -98,6 +99,7 @@ def write(statement: Statement) -> dict[str, Any]:
         image_radius=statement.radius_in_image_units,
         rendered=statement.classifier.noisy_image is not None,
         variants=statement.variants,
+        unsmoothed=statement.unsmoothed,
         parameters=statement.parameters,
         prediction_set=statement.prediction_set,
     )

@@ -42,11 +42,17 @@ def test_both_memory_formats_have_the_same_weights_and_their_own_layout(backbone
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_features_have_the_same_bits_whatever_the_layout_of_the_pixels(backbone: Backbone, channels_last: bool) -> None:
+@pytest.mark.parametrize("given", [torch.contiguous_format, torch.channels_last])
+def test_the_image_tower_gets_its_own_layout_whatever_that_of_the_pixels(
+    backbone: Backbone, channels_last: bool, given: torch.memory_format
+) -> None:
     of = backbone.in_memory_format(channels_last=channels_last)
+    seen: list[torch.Tensor] = []
+    of.image_tower.register_forward_pre_hook(lambda tower, inputs: seen.extend(inputs))
     pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    beside = pixels.contiguous(memory_format=torch.channels_last)
-    assert torch.equal(of.encode_normalised(beside), of.encode_normalised(pixels))
+    of.encode_normalised(pixels.contiguous(memory_format=given))
+    own = torch.channels_last if channels_last else torch.contiguous_format
+    assert [each.is_contiguous(memory_format=own) for each in seen] == [True]
 
 
 def test_a_merged_adapter_keeps_the_memory_format(backbone: Backbone) -> None:

@@ -15,6 +15,9 @@ from certrad.models.certificates import set_checks
 from certrad.models.certificates.calibration_card import read_calibration, write_calibration
 from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result
+from certrad.models.certificates.noise_key import sampling_digest
+from certrad.models.certificates.prediction_sets import prediction_set_text
+from certrad.models.certificates.schemas import schema_3
 from certrad.models.certificates.schemas.schema import read
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.verify import Issuer, verify
@@ -212,3 +215,40 @@ def _against(content: bytes, calibration: InstalledCalibration) -> str:
     statement = read(json.loads(content))
     assert statement.prediction_set is not None
     return set_checks.calibration(statement, statement.prediction_set, calibration)
+
+
+LIES: Final[dict[str, dict[str, Any]]] = {
+    "one class alone beyond the radius at which it is": {"single_up_to": 1.9},
+    "another class alone": {"single_class": 1},
+    "a class that does not reach its threshold": {"classes": (0, 1)},
+    "a list without the class that reaches it": {"classes": ()},
+    "fewer misses than so few images show": {"misses_at_most": 0.11},
+    "another confidence": {"delta": 0.04},
+    "a radius that the thresholds do not allow for": {"radius": 0.75},
+    "fewer misses than the thresholds allow for": {"beta": 0.01},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_lie_whose_words_agree_is_refused_by_both_verifiers(lie: str, run: Run) -> None:
+    """Nothing but the check of that number can refuse it."""
+    calibration = installed(SINGLE)
+    statement = read(json.loads(genuine_set(SINGLE, calibration)))
+    assert statement.prediction_set is not None
+    claim = replace(statement.prediction_set, **LIES[lie])
+    claim = replace(claim, text=prediction_set_text(claim.request, claim, statement.classifier.class_names))
+    lying = replace(statement, prediction_set=claim)
+    settings = replace(lying.noise, settings_sha256=sampling_digest(lying.request))
+    content = canonical(sign(schema_3.write(replace(lying, noise=settings)), ISSUER))
+    found = {check.name for check in verify(content).checks if not check.ok}
+    if "beta" in LIES[lie]:  # the thresholds follow from the quantiles, which only the calibration knows
+        assert found == {"prediction_set"} or "are not those" in _refusal(content, calibration)
+    else:
+        assert found == {"prediction_set"}
+    assert run(content, calibration.document.encode()) == 1
+
+
+def _refusal(content: bytes, calibration: InstalledCalibration) -> str:
+    with pytest.raises(ValueError, match="calibration") as refusal:
+        _against(content, calibration)
+    return str(refusal.value)

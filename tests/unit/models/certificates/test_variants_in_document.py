@@ -21,7 +21,7 @@ from certrad.models.types import GatedAdaptation, SmoothingParams
 from certrad.models.types.image import ImageRecord
 from certrad.models.types.renderings import JpegVariant
 from certrad.models.types.variant_lists import HeaderWindows, JpegQualities
-from certrad.models.types.variants import VariantsRequest
+from certrad.models.types.variants import VariantsEvidence, VariantsRequest
 from tests.support.certificates import EPOCH_SECRET, ISSUER, VARIANTS, Case, facts, genuine
 from tests.support.image_facts import image_facts
 from tests.support.processes import ROOT
@@ -130,7 +130,7 @@ def is_header_window(document: dict[str, Any], at: tuple[str | int, ...]) -> boo
 def image_of(case: Case) -> ImageRecord:
     """The facts of the image of a case, as intake would decode it."""
     made = facts(case)
-    assert made.variants is not None
+    assert isinstance(made.variants, VariantsEvidence)
     subject = made.subject
     assert subject.window is not None
     image = image_facts(
