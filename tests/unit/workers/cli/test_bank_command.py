@@ -204,3 +204,11 @@ def test_what_cannot_become_a_bank_is_refused_before_an_image_is_encoded(
     assert bank(folder, *options) == code
     assert message in capsys.readouterr().err
     assert not encoded_images
+
+
+def test_an_extra_class_without_images_beside_the_shots_is_refused_before_anything_is_decoded(
+    folder: Path, bank: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bank(folder, "--rejection", 0.01) != 0
+    assert "needs 100 images beside the shots, got 6" in capsys.readouterr().err
+    assert not (tmp_path / "data" / "prompts").exists()
