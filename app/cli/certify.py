@@ -86,12 +86,10 @@ def add_arguments(parser: Parser) -> None:
     parser.option("--variants", text("JSON"), "list of other renderings that are to have the class too, as JSON")
     base = "classifier that is asked at each variant; unsmoothed is the base classifier without noise"
     parser.option("--variants-base", choice(*get_args(VariantsBase)), base, without="smoothed")
-    words = "L2 radius asked for at each variant, at most 3 sigma"
-    most = VARIANT_RADIUS_MAX * SIGMA_RANGE[1]
+    words, most = "L2 radius asked for at each variant, at most 3 sigma", VARIANT_RADIUS_MAX * SIGMA_RANGE[1]
     parser.option("--variant-radius", number(0, most), words, without="0: the class only")
     parser.option("--variant-n", integer(N0_MIN, N_MAX), "samples of each variant", without="as few as can show it")
-    words = "standard deviations of noise on the window: window_centre, ln_window_width"
-    parser.option("--parameter-sigma", text("JSON"), words)
+    parser.option("--parameter-sigma", text("JSON"), "noise on the window: window_centre and ln_window_width, as JSON")
     _add_prediction_set(parser)
     words = "priority; urgent goes before every normal job"
     parser.option("--priority", choice("normal", "urgent"), words, without="normal")

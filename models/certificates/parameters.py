@@ -6,6 +6,7 @@ from typing import Final
 from certrad.models.certificates.labels import merkle_root, run_lengths
 from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.stated_samples import StatedSamples
+from certrad.models.certificates.variants import LIMITS_MEANT
 from certrad.models.types.applied_window import AppliedWindow, HeaderWindow, SentWindow, TaskWindow
 from certrad.models.types.evidence import label_numbers
 from certrad.models.types.parameter_result import ParametersResult
@@ -14,8 +15,8 @@ from certrad.models.types.parameters import ParameterLimits, ParametersEvidence,
 NOTHING: Final = (0.0, 1.0, 0.0)
 """p_a_lower, p_b_upper and reach where no sample was drawn."""
 _NOTHING_ELSE: Final = (
-    "It is about a classifier of its own, which averages over windows around the one of the file. It says nothing "
-    "about other renderings, whether the class is right, or whether a finding is visible in such a window."
+    "The claim says nothing about other renderings, about a single window by itself, whether the class is right, or "
+    "whether a finding is visible in such a window."
 )
 
 
@@ -93,17 +94,17 @@ def parameters_text(
         return "The certificate names no class, so that no sample with noise on the window was drawn."
     name = class_names[class_index]
     if not limits:
-        return f"Under noise on the window the class {name} was not shown. {_NOTHING_ELSE}"
+        return f"Under noise on the window the class {name} was not shown. {LIMITS_MEANT} {_NOTHING_ELSE}"
     alone, stretched, changed, window, together = limits
     return (
-        f"Under noise on the window and on the model input, the class stays {name} for each of these changes of the "
-        f"window of centre {centre:g} and width {width:g}: the centre by less than {alone.centre!r} alone; the width "
-        f"within {_percent(stretched)} alone; the centre by less than {window.centre!r} together with the width within "
-        f"{_percent(window)}. It also stays for a change of the model input of L2 norm below {changed.l2!r}, or below "
-        f"{together.l2!r} together with the centre by less than {together.centre!r} and the width within "
-        f"{_percent(together)}. These are parts of one ellipsoid of reach {reach!r}; other parts of it need "
-        f"the formula. This claim and that of the radius are each false with probability at most {alpha!r}, together "
-        f"with at most {2 * alpha!r}. {_NOTHING_ELSE}"
+        f"A classifier of its own, which averages over windows around that of the file, of centre {centre:g} and width "
+        f"{width:g}, and over noise on the model input, keeps the class {name} for each of these changes: the centre "
+        f"by less than {alone.centre!r}; the width within {_percent(stretched)}; the centre by less than "
+        f"{window.centre!r} and the width within {_percent(window)} together; the model input by an L2 norm below "
+        f"{changed.l2!r}; the centre by less than {together.centre!r}, the width within {_percent(together)} and the "
+        f"model input by an L2 norm below {together.l2!r} together. All of them are parts of one ellipsoid, whose "
+        f"reach is {reach!r} standard deviations. This claim and that of the radius are each false with probability at "
+        f"most {alpha!r}, together with at most {2 * alpha!r}. {LIMITS_MEANT} {_NOTHING_ELSE}"
     )
 
 

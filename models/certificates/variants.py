@@ -34,7 +34,7 @@ from certrad.models.types.variants import VariantRecord, VariantsEvidence, Varia
 _NOTHING_ELSE: Final = (
     "It says nothing about other renderings, whether the class is right, or whether a finding is visible in them."
 )
-_LIMITS_MEANT: Final = (
+LIMITS_MEANT: Final = (
     "What the limits say of other windows, crops and files, and of alpha, is about the radius of the file as it was "
     "sent."
 )
@@ -139,7 +139,7 @@ def variants_text(claim: StatedVariants, class_names: Sequence[str], alpha: floa
             f"Every one of the {len(rows)} listed renderings of the file has the class {name} "
             f"under noise, and so has every change of its model input of L2 norm below {claim.radius!r}. This claim "
             "and that of the radius are each false with probability at most "
-            f"{alpha!r}, together with at most {2 * alpha!r}. {boxes and boxes + ' '}{_LIMITS_MEANT} {_NOTHING_ELSE}"
+            f"{alpha!r}, together with at most {2 * alpha!r}. {boxes and boxes + ' '}{LIMITS_MEANT} {_NOTHING_ELSE}"
         )
     wanted = name + (f" with a radius of at least {claim.asked_radius!r}" if claim.asked_radius else "")
     row = rows[claim.counterexample]
@@ -147,7 +147,7 @@ def variants_text(claim: StatedVariants, class_names: Sequence[str], alpha: floa
     return (
         f"The class {wanted} was not shown for all of the {len(rows)} listed renderings of the file. Least was shown "
         f"for {describe(row.rendering)}: {agreeing} of its {n} samples have the class {name}, and "
-        f"the most frequent answer is {top_label(row.estimation, class_names)}. {_LIMITS_MEANT} {_NOTHING_ELSE}"
+        f"the most frequent answer is {top_label(row.estimation, class_names)}. {LIMITS_MEANT} {_NOTHING_ELSE}"
     )
 
 

@@ -141,6 +141,26 @@ def test_set_goes_from_the_request_to_a_verified_document(
     assert job["result"]["prediction_set"]["classes"] == list(claim.classes)
 
 
+def test_command_verifies_a_set_against_the_file_of_its_calibration(
+    api: TestClient,
+    certify: Callable[..., dict[str, Any]],
+    calibration: InstalledCalibration,
+    settings: WorkerSettings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    certificate = tmp_path / "certificate.json"
+    certificate.write_bytes(api.get(certify(png(7))["links"]["certificate"]).content)
+    card = settings.calibrations_dir / f"{calibration.id}.json"
+    assert run("verify", COMPUTING["verify"], [str(certificate), "--calibration", str(card)]) == 0
+    assert "ok       calibration" in capsys.readouterr().out
+    other = tmp_path / "other.json"
+    altered = write_calibration(replace(calibration.card, site="scanner B"), Ed25519PrivateKey.generate())
+    other.write_text(altered.document, encoding="utf-8")
+    assert run("verify", COMPUTING["verify"], [str(certificate), "--calibration", str(other)]) == 1
+    assert "REFUSED  calibration" in capsys.readouterr().out
+
+
 def test_calibrations_are_listed_without_counts_and_digests(api: TestClient, calibration: InstalledCalibration) -> None:
     (listed,) = api.get("/calibrations").json()["calibrations"]
     assert (listed["id"], listed["site"], listed["images"]) == (calibration.id, "scanner A", [IMAGES] * 6)

@@ -169,11 +169,11 @@ def test_words_name_class_limits_and_both_errors() -> None:
     claim = json.loads(genuine(SHOWN))["claims"][-1]
     alone, stretched, *_ = claim["limits"]
     for words in (
-        "stays class 0",
-        f"the centre by less than {alone['centre']} alone",
-        f"{100 * float(stretched['width_low']):.2f} to {100 * float(stretched['width_high']):.2f}% alone",
+        "keeps the class class 0",
+        f"the centre by less than {alone['centre']};",
+        f"{100 * float(stretched['width_low']):.2f} to {100 * float(stretched['width_high']):.2f}%;",
         "probability at most 0.01, together with at most 0.02",
-        "a classifier of its own",
+        "A classifier of its own",
     ):
         assert words in claim["text"]
     assert "was not shown" in json.loads(genuine(NOT_SHOWN))["claims"][-1]["text"]

@@ -109,6 +109,11 @@ def without_the_part(document: dict[str, Any]) -> None:
     document["classifier"]["parts"].pop()
 
 
+def without_part_and_words(document: dict[str, Any]) -> None:
+    without_the_part(document)
+    unexplained(document)
+
+
 def another_index(document: dict[str, Any]) -> None:
     document["classifier"]["parts"][-1]["rejection_index"] = "0"
 
@@ -136,7 +141,16 @@ def not_counted(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [without_the_part, another_index, another_name, named_twice, behind_a_template, not_counted]
+    "change",
+    [
+        without_the_part,
+        without_part_and_words,
+        another_index,
+        another_name,
+        named_twice,
+        behind_a_template,
+        not_counted,
+    ],
 )
 @pytest.mark.parametrize("case", [KNOWN, STRANGE])
 def test_both_verifiers_refuse_a_document_that_hides_or_misnames_the_extra_class(

@@ -82,8 +82,9 @@ def test_certified_accuracy_counts_correct_images_of_those_seen() -> None:
 
 
 def test_the_extra_class_of_a_bank_is_neither_right_nor_an_abstention() -> None:
-    spec = replace(SPEC, prompt="bank", template="{}", class_names=with_unlike(TASK.class_names))
-    asked = evaluation(spec=replace(spec, adaptation=GatedAdaptation()), prompt=always_unlike(), classes=range(6))
+    gated = replace(SPEC, prompt="bank", template="{}", adaptation=GatedAdaptation())
+    spec = replace(gated, class_names=with_unlike(TASK.class_names))
+    asked = evaluation(spec=spec, prompt=always_unlike(), classes=range(6))
     rows = certified(asked, 1)
     assert [each.predict for each in rows] == [REJECTED]
     assert rows[0].radius > 0
