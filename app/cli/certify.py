@@ -103,13 +103,10 @@ def add_arguments(parser: Parser) -> None:
 def _add_prediction_set(parser: Parser) -> None:
     words = "calibration, of GET /calibrations: list the classes that miss the correct one at most as often as --beta"
     parser.option("--prediction-set", text("ID"), words, without="none")
-    parser.option(
-        "--beta", number(*BETA_RANGE), "share of images whose list may miss the class", without="the calibration's"
-    )
-    most = SET_RATIO_MAX * SIGMA_RANGE[1]
-    parser.option(
-        "--prediction-radius", number(0, most), "L2 norm of the changes that the list allows for, at most 4 sigma"
-    )
+    words = "share of images whose list may miss the class"
+    parser.option("--beta", number(*BETA_RANGE), words, without="the calibration's")
+    words, most = "L2 norm of the changes that the list allows for, at most 4 sigma", SET_RATIO_MAX * SIGMA_RANGE[1]
+    parser.option("--prediction-radius", number(0, most), words)
 
 
 def _add_classifier(parser: Parser) -> None:
