@@ -10,12 +10,16 @@ from certrad.models.certificates.document import document
 from certrad.models.certificates.facts import Facts
 from certrad.models.certificates.signature import sign
 from certrad.models.prediction_sets.evidence import find_prediction_set
+from certrad.models.types import SmoothingParams
 from certrad.models.types.calibration import CalibrationCard, InstalledCalibration, PredictionSetRequest
 from certrad.models.types.tuned_on import EpochDigests
 from tests.support.certificates import EPOCH_SECRET, ISSUER, Case, answered
 
 COUNTS: Final = tuple((*range(60, 100), *[100] * 20) for _ in range(3))
 """Counts of 60 calibration images of each of three classes, of 100 samples each."""
+
+STORED_SET: Final = Case(probabilities=(0.97, 0.02, 0.01), params=SmoothingParams(sigma=0.5, n0=20, n=120, alpha=0.01))
+"""The case of the stored document with a prediction set."""
 
 
 def card_of(case: Case, counts: tuple[tuple[int, ...], ...] = COUNTS) -> CalibrationCard:

@@ -24,12 +24,13 @@ from tests.support.certificates import (
     scale_of,
     unrounded,
 )
+from tests.support.prediction_sets import STORED_SET, genuine_set, installed
 
-COUNTS = {2: 14, 3: 30}
+COUNTS = {2: 14, 3: 32}
 """Schema -> stored documents; of schema 3, three have an adapter, three noise on the image, two then variants.
 
 The six behind them are from after windows were rounded to a lattice; three of them have boxes of windows, one of these
-without noise. The last two have noise on the window.
+without noise. Two then have noise on the window, one has a prediction set, and the last has an extra class.
 """
 STORED = Path(__file__).parents[3] / "data"
 
@@ -43,6 +44,9 @@ def _stored(schema: int) -> tuple[dict[str, Any], ...]:
 @pytest.mark.parametrize("index", range(COUNTS[3]))
 def test_same_facts_make_the_stored_bytes(index: int) -> None:
     stored = _stored(3)[index]
+    if "set" in stored:
+        assert genuine_set(STORED_SET, installed(STORED_SET)).decode() == stored["document"]
+        return
     space: NoiseSpace = stored.get("noise_space", "model_input")
     case = replace(CASES[stored["case"]], adapter=stored.get("adapter"), noise_space=space)
     if "failing" in stored:
@@ -52,7 +56,8 @@ def test_same_facts_make_the_stored_bytes(index: int) -> None:
         case = replace(case, variants=variants, failing=stored["failing"])
     if "under_window_noise" in stored:
         case = replace(case, parameter_sigma=PARAMETER_SIGMA, window_probabilities=tuple(stored["under_window_noise"]))
-
+    if stored.get("unlike"):
+        case = replace(case, unlike=True)
     window = WINDOWS[stored.get("window", index) % len(WINDOWS)]
     window = window if "window" in stored else unrounded(window)
     facts = answered(
