@@ -23,6 +23,7 @@ from certrad.workers.contract.records import Records
 from certrad.workers.contract.speeds import Speeds, note_certification
 from certrad.workers.engine.runtime import Runtime
 from certrad.workers.intake.decode import decode_limited
+from certrad.workers.intake.tasks import input_content
 from certrad.workers.queue.worker import QueueWorker
 from certrad.workers.settings import WorkerSettings
 from tests.support.api import PNG
@@ -72,7 +73,7 @@ def test_intake_counts_the_windows_of_the_header_and_the_engine_goes_through_all
 ) -> None:
     monkeypatch.setattr("certrad.workers.engine.progress._PROGRESS_SECONDS", 0.0)
     pixels, facts = decode_limited(image(), REQUEST, DEMO, settings)
-    payload = b"".join([pixels.tobytes(), *(variant.tobytes() for variant in pixels.variants)])
+    payload = input_content(pixels, facts)
     record = waiting(redis, "job", REQUEST, payload, facts)
     total = OF_FILE + 3 * 20
     Records(redis, ttl=600).enter("job", "waiting", samples_total=REQUEST.samples_with(len(facts.variants)))

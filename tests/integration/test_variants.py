@@ -232,7 +232,7 @@ def test_what_the_model_saw_of_every_variant_is_kept_as_an_image(
 
 
 def test_abstention_has_no_images_of_variants(api: TestClient, certify: Callable[..., dict[str, Any]]) -> None:
-    job = certify(sigma="0.25", adapter="none", alpha="0.000001", variant_n="40")
+    job = certify(sigma="0.25", adapter="none", alpha="0.000001", n="22", variant_n="40")
     answer = api.get(f"/jobs/{job['id']}/renderings")
     assert (answer.status_code, answer.json()["code"]) == (409, "job_has_no_renderings")
 

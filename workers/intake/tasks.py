@@ -11,6 +11,7 @@ from certrad.models.errors import Rejected
 from certrad.models.images.model_input import ModelInput
 from certrad.models.images.png import encode_png
 from certrad.models.types import CertifyRequest
+from certrad.models.types.image import ImageRecord
 from certrad.models.types.tuning import TuningRequest
 from certrad.workers.connection import connect
 from certrad.workers.contract import uploads
@@ -96,15 +97,25 @@ def _decode(record: JobRecord, settings: WorkerSettings, redis: Redis, records: 
         return False
     pixels, image, labels = decode_labelled(_upload(settings, record.id), request, card, settings)
     payloads = Payloads(redis, ttl=settings.input_ttl)
-    noised = pixels if pixels.rendered is None else pixels.rendered
-    kept = [variant.pixels[: image.channels].astype("<f4").tobytes() for variant in pixels.variants]  # grey: one of 3
-    content = b"".join([noised.tobytes(), *kept, b"" if pixels.grey is None else pixels.grey.tobytes()])
+    content = input_content(pixels, image)
     require_room(redis, len(content))
     is_there = payloads.put_input(record.id, content)
     if is_there:
         _keep_what_the_model_sees(record.id, pixels, settings)
     total = request.samples_with(len(image.variants))
     return is_there and records.enter(record.id, "waiting", image=image, labels=labels, samples_total=total)
+
+
+def input_content(pixels: ModelInput, image: ImageRecord) -> bytes:
+    """Returns what the engine reads: the image that gets the noise, its variants, and its values before the window.
+
+    Args:
+        pixels: The decoded image.
+        image: What its record says about it. Of the three equal channels of a grey variant only one is kept.
+    """
+    noised = pixels if pixels.rendered is None else pixels.rendered
+    variants = [variant.pixels[: image.channels].astype("<f4").tobytes() for variant in pixels.variants]
+    return b"".join([noised.tobytes(), *variants, b"" if pixels.grey is None else pixels.grey.tobytes()])
 
 
 def _keep_what_the_model_sees(job_id: str, pixels: ModelInput, settings: WorkerSettings) -> None:
