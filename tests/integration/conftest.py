@@ -10,10 +10,12 @@ from redis import Redis
 from certrad.app.main import create_app
 from certrad.app.settings import ApiSettings
 from certrad.workers.contract.records import Records
+from certrad.workers.engine import tasks
 from certrad.workers.engine.runtime import Runtime, build
 from certrad.workers.local.redis_server import EmbeddedRedis
 from certrad.workers.settings import WorkerSettings
 from tests.support.api_server import api_server
+from tests.support.processes import environment
 
 
 @pytest.fixture
@@ -52,6 +54,19 @@ def api_settings(redis_server: EmbeddedRedis, tmp_path: Path) -> ApiSettings:
 def api(redis: Redis, api_settings: ApiSettings) -> Iterator[TestClient]:
     """A client of the API, in the process of the test."""
     with TestClient(create_app(api_settings)) as client:
+        yield client
+
+
+@pytest.fixture
+def working_api(
+    redis: Redis, settings: WorkerSettings, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TestClient]:
+    """A client of the API on the data directory of the workers, whose tasks run in this process."""
+    for name, value in environment(settings).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tasks, "_runtime", runtime)
+    own = ApiSettings(redis_url=settings.redis_url, data_dir=settings.data_dir, allowed_hosts="localhost, testserver")
+    with TestClient(create_app(own)) as client:
         yield client
 
 

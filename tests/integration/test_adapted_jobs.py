@@ -1,7 +1,7 @@
 """`adapter`: from the field of a request to a certificate that names it, verifies and can be replayed."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -14,8 +14,6 @@ import torch
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from certrad.app.main import create_app
-from certrad.app.settings import ApiSettings
 from certrad.models.adapters.checkpoint import adapter_path, save_adapter
 from certrad.models.adapters.store import AdapterStore
 from certrad.models.adapters.training.params import AdapterParams
@@ -48,7 +46,7 @@ from certrad.workers.intake import tasks as intake
 from certrad.workers.settings import WorkerSettings
 from tests.support.archives import classes, textured, zipped
 from tests.support.engine_jobs import TASK, TEMPLATE, attempt, decoded, stopping_after
-from tests.support.processes import environment
+from tests.support.served_jobs import document_of, run_job
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("known_secret")]
 
@@ -83,16 +81,9 @@ def card(runtime: Runtime, redis: Redis, tmp_path: Path) -> AdapterCard:
 
 
 @pytest.fixture
-def api(
-    redis: Redis, settings: WorkerSettings, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[TestClient]:
-    """The API on the data directory of the workers, whose tasks run in this process."""
-    for name, value in environment(settings).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(engine, "_runtime", runtime)
-    own = ApiSettings(redis_url=settings.redis_url, data_dir=settings.data_dir, allowed_hosts="localhost, testserver")
-    with TestClient(create_app(own)) as client:
-        yield client
+def api(working_api: TestClient) -> TestClient:
+    """A client of the API, whose tasks run in this process."""
+    return working_api
 
 
 @pytest.fixture
@@ -100,25 +91,13 @@ def certify(api: TestClient) -> Certify:
     """Submits an image, lets every stage work on it, and returns the job."""
 
     def certified(image: bytes = PICTURE, **fields: str) -> dict[str, Any]:
-        answer = api.post("/certify", files={"image": image}, data={**FIELDS, **fields})
-        assert answer.status_code == 202, answer.text
-        job_id = answer.json()["id"]
-        intake.decode(job_id)
-        engine.certify(job_id)
-        issue.finish(job_id)
-        job: dict[str, Any] = api.get(f"/jobs/{job_id}").json()
-        return job
+        return run_job(api, image, {**FIELDS, **fields})
 
     return certified
 
 
 def code_of(answer: httpx.Response) -> str:
     return str(answer.json()["code"])
-
-
-def document_of(api: TestClient, job: dict[str, Any]) -> bytes:
-    assert job["status"] == "succeeded", job["error"]
-    return api.get(job["links"]["certificate"]).content
 
 
 def test_certificate_names_the_adapter_verifies_and_is_replayed(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -14,8 +14,6 @@ import pytest
 from fastapi.testclient import TestClient
 from redis import Redis
 
-from certrad.app.main import create_app
-from certrad.app.settings import ApiSettings
 from certrad.models.adapters.store import AdapterStore
 from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.verify import Issuer, check_image, verify
@@ -39,7 +37,7 @@ from certrad.workers.settings import WorkerSettings
 from tests.support.archives import zipped
 from tests.support.engine_jobs import TASK, TEMPLATE, attempt, stopping_after, waiting
 from tests.support.images import encoded
-from tests.support.processes import environment
+from tests.support.served_jobs import document_of, run_job
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("known_secret")]
 
@@ -63,16 +61,9 @@ GREY = picture(40, 60)
 
 
 @pytest.fixture
-def api(
-    redis: Redis, settings: WorkerSettings, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[TestClient]:
-    """The API on the data directory of the workers, whose tasks run in this process."""
-    for name, value in environment(settings).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(engine, "_runtime", runtime)
-    own = ApiSettings(redis_url=settings.redis_url, data_dir=settings.data_dir, allowed_hosts="localhost, testserver")
-    with TestClient(create_app(own)) as client:
-        yield client
+def api(working_api: TestClient) -> TestClient:
+    """A client of the API, whose tasks run in this process."""
+    return working_api
 
 
 @pytest.fixture
@@ -81,25 +72,13 @@ def certify(api: TestClient) -> Certify:
 
     def certified(image: bytes = GREY, **fields: str) -> dict[str, Any]:
         data = {name: value for name, value in {**FIELDS, **fields}.items() if value}
-        answer = api.post("/certify", files={"image": image}, data=data)
-        assert answer.status_code == 202, answer.text
-        job_id = answer.json()["id"]
-        intake.decode(job_id)
-        engine.certify(job_id)
-        issue.finish(job_id)
-        job: dict[str, Any] = api.get(f"/jobs/{job_id}").json()
-        return job
+        return run_job(api, image, data)
 
     return certified
 
 
 def code_of(answer: httpx.Response) -> str:
     return str(answer.json()["code"])
-
-
-def document_of(api: TestClient, job: dict[str, Any]) -> bytes:
-    assert job["status"] == "succeeded", job["error"]
-    return api.get(job["links"]["certificate"]).content
 
 
 def replayed(content: bytes, image: bytes, settings: WorkerSettings, **asked: Any) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,6 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from redis import Redis
 
-from certrad.app.main import create_app
-from certrad.app.settings import ApiSettings
 from certrad.models.certificates import set_checks
 from certrad.models.certificates.calibration_card import read_calibration, write_calibration
 from certrad.models.certificates.canonical import canonical
@@ -25,13 +23,9 @@ from certrad.models.certificates.verify import Issuer, verify
 from certrad.models.shipped import shipped_prompts, shipped_tasks
 from certrad.models.types.calibration import InstalledCalibration
 from certrad.models.types.tuned_on import TunedOn
-from certrad.workers import issue
 from certrad.workers.contract.calibrations import Calibrations
 from certrad.workers.contract.commands import COMPUTING, run
 from certrad.workers.engine import calibration_store
-from certrad.workers.engine import tasks as engine
-from certrad.workers.engine.runtime import Runtime
-from certrad.workers.intake import tasks as intake
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.offline import calibration_sets
 from certrad.workers.offline.set_check import missed_p_value
@@ -39,6 +33,7 @@ from certrad.workers.offline.set_sampling import SetSampling, load_sampling
 from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import TASK
 from tests.support.processes import environment
+from tests.support.served_jobs import run_job
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("known_secret")]
 
@@ -91,15 +86,10 @@ def calibration(calibrate: Callable[..., int], redis: Redis) -> InstalledCalibra
 
 
 @pytest.fixture
-def api(
-    settings: WorkerSettings, runtime: Runtime, calibration: InstalledCalibration, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[TestClient]:
-    """The API on the data directory of the workers, whose tasks run in this process."""
+def api(calibration: InstalledCalibration, working_api: TestClient) -> TestClient:
+    """A client of the API, whose tasks run in this process, with a calibration."""
     assert calibration.card.images == IMAGES * len(TASK.class_names)
-    monkeypatch.setattr(engine, "_runtime", runtime)
-    own = ApiSettings(redis_url=settings.redis_url, data_dir=settings.data_dir, allowed_hosts="localhost, testserver")
-    with TestClient(create_app(own)) as client:
-        yield client
+    return working_api
 
 
 @pytest.fixture
@@ -108,14 +98,7 @@ def certify(api: TestClient, calibration: InstalledCalibration) -> Callable[...,
 
     def certified(image: bytes, **fields: str) -> dict[str, Any]:
         asked = {**COMMON, "prediction_set": calibration.id, "prediction_radius": "0.05", **fields}
-        answer = api.post("/certify", files={"image": image}, data=asked)
-        assert answer.status_code == 202, answer.text
-        job_id = answer.json()["id"]
-        intake.decode(job_id)
-        engine.certify(job_id)
-        issue.finish(job_id)
-        job: dict[str, Any] = api.get(f"/jobs/{job_id}").json()
-        return job
+        return run_job(api, image, asked)
 
     return certified
 

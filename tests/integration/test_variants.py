@@ -4,7 +4,7 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,33 +19,25 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from redis import Redis
 
-from certrad.app.main import create_app
-from certrad.app.settings import ApiSettings
-from certrad.models.adapters.store import AdapterStore
 from certrad.models.certificates.schemas.schema import parse, read
 from certrad.models.certificates.verify import Issuer, check_image, verify
 from certrad.models.errors import Rejected
 from certrad.models.images.model_input import ModelInput
-from certrad.models.prompts.store import PromptStore
-from certrad.models.replay.rebuild import Rebuilt, rebuild
 from certrad.models.replay.replay import check_labels, check_variants
 from certrad.models.replay.unsmoothed import check_answers
 from certrad.models.shipped import shipped_backbones
 from certrad.models.types import CertifyRequest, FixedSigma, SamplingParams
 from certrad.models.types.variant_lists import HeaderWindows, JpegQualities, Shifts
 from certrad.models.types.variants import VariantsRequest
-from certrad.workers import issue
 from certrad.workers.contract.names import input_key
 from certrad.workers.contract.request import read_request, write_request
 from certrad.workers.engine import figures
-from certrad.workers.engine import tasks as engine
 from certrad.workers.engine.added_figures import coarse_to_fine
 from certrad.workers.engine.runtime import Runtime
-from certrad.workers.intake import tasks as intake
 from certrad.workers.intake.decode import decode_limited
 from certrad.workers.settings import WorkerSettings
 from tests.support.engine_jobs import TASK, TEMPLATE, attempt, stopping_after, waiting
-from tests.support.processes import environment
+from tests.support.served_jobs import document_of, rebuilt_from, run_job
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("known_secret")]
 
@@ -69,16 +61,9 @@ def sample(name: str = DISPUTED) -> bytes:
 
 
 @pytest.fixture
-def api(
-    redis: Redis, settings: WorkerSettings, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[TestClient]:
-    """The API on the data directory of the workers, whose tasks run in this process."""
-    for name, value in environment(settings).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(engine, "_runtime", runtime)
-    own = ApiSettings(redis_url=settings.redis_url, data_dir=settings.data_dir, allowed_hosts="localhost, testserver")
-    with TestClient(create_app(own)) as client:
-        yield client
+def api(working_api: TestClient) -> TestClient:
+    """A client of the API, whose tasks run in this process."""
+    return working_api
 
 
 @pytest.fixture
@@ -86,29 +71,9 @@ def certify(api: TestClient) -> Callable[..., dict[str, Any]]:
     """Submits an image, lets every stage work on it, and returns the job."""
 
     def certified(image: bytes | None = None, **fields: str) -> dict[str, Any]:
-        answer = api.post("/certify", files={"image": image or sample()}, data={**FIELDS, **fields})
-        assert answer.status_code == 202, answer.text
-        job_id = answer.json()["id"]
-        intake.decode(job_id)
-        engine.certify(job_id)
-        issue.finish(job_id)
-        job: dict[str, Any] = api.get(f"/jobs/{job_id}").json()
-        return job
+        return run_job(api, image or sample(), {**FIELDS, **fields})
 
     return certified
-
-
-def document_of(api: TestClient, job: dict[str, Any]) -> bytes:
-    assert job["status"] == "succeeded", job["error"]
-    return api.get(job["links"]["certificate"]).content
-
-
-def rebuilt_from(content: bytes, image: bytes, settings: WorkerSettings) -> Rebuilt:
-    statement = read(parse(content))
-    decoded, facts = decode_limited(image, statement.request, DEMO, settings)
-    check_image(statement, facts)
-    stores = PromptStore(own=settings.prompts_dir), AdapterStore(own=settings.adapters_dir)
-    return rebuild(statement, decoded, shipped_backbones(), Path(), *stores)
 
 
 def test_windows_of_the_header_are_certified_and_every_label_is_replayed(
