@@ -14,7 +14,7 @@ from certrad.models.types import ETA
 
 Method = Literal["vanilla", "union", "count transfer", "count transfer, per class"]
 _OUTSIDE: Final = 0.025
-"""Of a two-sided 95% interval, on each side."""
+"""The share that a two-sided 95% interval leaves out on each side."""
 _UNION_SHARE: Final = 20
 """The two confidence levels of the union correction are beta / 20 each."""
 

@@ -21,7 +21,7 @@ MOST_ULP: Final = 4
 """Logarithm, sine and cosine of either side may err by up to 2 units in the last place."""
 _MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 _STD: Final = (0.26862954, 0.26130258, 0.27577711)
-"""Those of CLIP."""
+"""Mean and standard deviation of the pixels that CLIP was trained on."""
 
 
 def choose_noise_kernel(device: torch.device, shapes: Sequence[tuple[int, int, int]] = SHAPES) -> str:

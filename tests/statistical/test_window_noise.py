@@ -87,7 +87,7 @@ def reaches(noise_of: Callable[[Noise], WindowNoise]) -> list[float]:
 
 
 def test_reach_is_too_large_in_no_more_runs_than_alpha_allows() -> None:
-    """Of 200 runs at alpha 0.05 no more than `MOST`, but with probability 10^-6; and some reaches are nearly exact."""
+    """More than `MOST` of 200 runs at alpha 0.05 have probability 10^-6; and some reaches are nearly exact."""
     truth = float(special.ndtri(P_A))
     found = reaches(lambda noise: WindowNoise(noise=noise, centre=CENTRE, width=WIDTH, sigma=SIGMA))
     assert sum(reach > truth for reach in found) <= MOST

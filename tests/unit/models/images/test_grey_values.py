@@ -42,7 +42,7 @@ def test_value_beyond_the_window_of_the_file_is_seen_in_another_one() -> None:
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 @pytest.mark.parametrize("inverted", [False, True])
 def test_rendering_is_window_then_inversion_then_resize(function: str, inverted: bool) -> None:
-    """As for the file itself: the inversion of MONOCHROME1 comes after the window."""
+    """The inversion of MONOCHROME1 comes after the window, as for the file itself."""
     values = some()
     shown = show(values, function, NEAR.centre, NEAR.width)  # type: ignore[arg-type]  # one of the three
     expected = fitted((1 - shown if inverted else shown)[..., None], SIDE)

@@ -59,7 +59,7 @@ def test_known_answers_of_the_stream_of_parameters(index: int, expected: tuple[f
 
 @pytest.mark.parametrize("law", LAWS)
 def test_each_law_has_two_parameters_of_its_own_for_each_sample(law: NoiseLaw) -> None:
-    """Of 4,096 samples, means within 5/64 and variances within 5 sqrt(2)/64 of 0 and 1: false alarm below 10^-5."""
+    """Means of 4,096 samples are within 5/64 of 0 and variances within 5 sqrt(2)/64 of 1, but for a chance of 10^-5."""
     drawn = standardised(4096, law)
     assert np.abs(drawn.mean(axis=0)).max() < 5 / 64
     assert np.abs(drawn.var(axis=0) - 1).max() < 5 * math.sqrt(2) / 64
