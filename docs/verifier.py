@@ -404,7 +404,7 @@ def noise_space(doc, image):
 def checks(doc, raw, published, sets, card):
     claim, params, decision, every_part = doc["claims"][0], doc["params"], doc["decision"], doc["classifier"]["parts"]
     _, text, *tuned = (part for part in every_part if part["kind"] not in BESIDES)
-    noisy, computing = of_kind(every_part, "noisy_image/1"), "(backbone|card|adapter)_sha256|dtype"
+    noisy, computing = of_kind(every_part, "noisy_image/1"), "(backbone|card|adapter|rejection)_sha256|dtype"
     yield "canonical", canonical(doc) == raw, "the bytes are not the canonical JSON of what they say"
     yield "schema", all(form(doc)), "fields, claims or parts are not those of the schema"
     seal, routing, names = doc["signature"] or {}, routing_of(doc), doc["classifier"]["class_names"]
