@@ -14,6 +14,7 @@ from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.parameters import NOTHING, parameters_text
 from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.statement import StatedCertificate, Statement
+from certrad.models.certificates.window_box_text import ShownImage
 from certrad.models.types import FixedSigma, LabelCounts
 from certrad.models.types.applied_window import HeaderWindow, SentWindow, TaskWindow
 from certrad.models.types.parameters import PUBLISHED_SHARES, ParameterLimits, Shares
@@ -44,7 +45,8 @@ def parameters(statement: Statement, claim: StatedParameters) -> str:
         raise ValueError("a document without a class must have drawn no sample with noise on the window")
     elif (claim.p_a_lower, claim.p_b_upper, claim.reach) != NOTHING:
         raise ValueError("without a sample nothing is shown")
-    given = claim.centre, claim.width, claim.class_index, claim.reach, claim.limits
+    unit = ShownImage(window=statement.subject.window, radius=statement.radius_in_image_units).unit
+    given = claim.centre, claim.width, unit, claim.class_index, claim.reach, claim.limits
     if claim.text != parameters_text(*given, names, alpha):
         raise ValueError("the text is not that of the claim")
     return f"a reach of {claim.reach} standard deviations of the noise on window and model input"

@@ -14,7 +14,7 @@ _LIMITS: Final = (
     "right, nor that the finding is visible in such a window."
 )
 _RENDERED_HERE: Final = (
-    "The service itself showed the grey levels of the file in these windows: a picture that a viewer saved in another "
+    "The service itself showed the grey levels of the file in these windows: an image that a viewer saved in another "
     "window is another file, and is not covered."
 )
 _UNITS: Final = {"HU": " HU", "grey level": " grey levels"}

@@ -7,7 +7,7 @@ from typing import Final
 
 SLOPE: Final = Fraction(11, 10)
 CONSTANT: Final = Fraction(1, 2000)
-"""The line a f + c of docs/mathematics.md, 11.3: a tenth of the misses pays for finite numbers of samples."""
+"""The line a f + c of docs/mathematics.md, 11.2: a tenth of the misses pays for finite numbers of samples."""
 
 
 def clean_level(beta: float) -> Fraction:

@@ -203,7 +203,7 @@ class PredictionSetResult:
         calibration: Id of the calibration.
         beta: The share of misses that is promised, on images like those of the calibration.
         radius: L2 norm of the changes of the model input that the set allows for.
-        classes: The classes in the set, from 0; none where the image is unlike the calibration images.
+        classes: The classes in the set, from 0; none where no class reaches its threshold.
         labels: Their names.
         thresholds: For each class, the samples that put it into the set.
         single_up_to: The largest radius of the list at which one class alone is in; None for none.

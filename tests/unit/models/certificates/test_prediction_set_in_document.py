@@ -194,7 +194,7 @@ def test_empty_set_says_what_it_means_and_is_not_filled() -> None:
     result = certification_result(made, warnings=(), timing={})
     assert result.prediction_set is not None
     assert result.prediction_set.labels == ()
-    assert "The image is unlike the calibration images." in result.prediction_set.text
+    assert "At most 10 of 100 images like those of the calibration get an empty list." in result.prediction_set.text
 
 
 def test_calibration_is_read_back_byte_for_byte() -> None:
