@@ -12,9 +12,8 @@ from certrad.models.certificates.exact_thresholds import Transfer, may_be_thresh
 from certrad.models.certificates.prediction_sets import StatedPredictionSet, prediction_set_text
 from certrad.models.certificates.statement import Statement
 from certrad.models.prediction_sets.ranks import clean_level, clean_quantile, rank
-from certrad.models.types.calibration import DELTA, InstalledCalibration
+from certrad.models.types.calibration import DELTA, SET_STEPS_PER_UNIT, InstalledCalibration
 
-STEPS_PER_UNIT = 100
 _STEP_TIE = 1e-9
 
 
@@ -112,7 +111,7 @@ def calibration_file(
     return calibration(statement, claim, installed)
 
 
-def issued(statement: Statement, calibrations: Callable[[str], InstalledCalibration | None]) -> None:
+def require_issued(statement: Statement, calibrations: Callable[[str], InstalledCalibration | None]) -> None:
     """Refuses a prediction set that does not follow from the calibration that it names.
 
     Args:
@@ -152,7 +151,7 @@ def _check_single(statement: Statement, claim: StatedPredictionSet) -> None:
         raise ValueError("single_up_to and single_class must be given together")
     if claim.single_up_to is None or claim.single_class is None:
         return
-    steps = claim.single_up_to * STEPS_PER_UNIT
+    steps = claim.single_up_to * SET_STEPS_PER_UNIT
     if not (0 <= claim.single_class < len(claim.quantiles) and abs(steps - round(steps)) < _STEP_TIE):
         raise ValueError("single_up_to must be a multiple of 0.01, and single_class a class")
     for index, (count, quantile) in enumerate(zip(statement.estimation.per_class, claim.quantiles, strict=True)):

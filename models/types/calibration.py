@@ -11,6 +11,8 @@ BETA_RANGE: Final = (0.001, 0.5)
 SET_DECIMALS: Final = 4
 SET_RATIO_MAX: Final = 4.0
 """The largest radius of a set, in sigma."""
+SET_STEPS_PER_UNIT: Final = 100
+"""The fixed list of radii of single classes is 0, 0.01, 0.02, ... in L2 norm of the model input."""
 DELTA: Final = 0.05
 """Probability that the calibration set is a worse one than a document says."""
 SITE_MAX: Final = 200

@@ -169,7 +169,7 @@ def test_calibration_of_a_stranger_is_refused_where_the_issuer_is_known() -> Non
 def test_calibration_that_is_no_more_published_signs_nothing() -> None:
     statement = read(json.loads(genuine_set(SINGLE, installed(SINGLE))))
     with pytest.raises(ValueError, match="not published any more"):
-        set_checks.issued(statement, lambda _: None)
+        set_checks.require_issued(statement, lambda _: None)
 
 
 def test_document_without_its_claim_about_a_set_is_refused(run: Run) -> None:
