@@ -200,6 +200,7 @@ def form(doc):
     names, extra = doc["classifier"]["class_names"], of_kind(parts, "rejection/1")
     yield [at for at, name in enumerate(names) if name == UNLIKE] == ([len(names) - 1] if extra else [])
     yield not extra or (integer(extra["rejection_index"]) == len(names) - 1 and not of_kind(parts, "noisy_image/1"))
+    yield not (extra and of_kind(doc["claims"], "prediction_set/1"))  # no image is known of the extra class
     yield any(re.fullmatch(form, " ".join(each["kind"] for each in (*doc["claims"], *parts))) for form in FORMS)
 
 
@@ -361,9 +362,12 @@ def prediction_set(doc, claim, raw):
     yield all(fits(t, q, claim["radius"]) for q, t in {row[1:3] for row in rows})
     yield claim["classes"] == [str(k) for k, t in enumerate(needed) if counts[k] >= t] and claim["delta"] == "0.05"
     yield (single is None) == (up_to is None) and Fraction(up_to or "0") * 100 % 1 == 0
+    alone = claim["classes"] == [single] and number(up_to) >= number(claim["radius"])  # a grid loses one count at most
+    yield single is None or (alone and not fits(counts[integer(single)] + 2, quantiles[integer(single)], up_to))
     yield all(fits(counts[k] + 1, q, up_to) for k, q in enumerate(quantiles) if single not in (None, str(k)))
     share = min((number(claim["misses_at_most"]) - mpf("0.0005")) / mpf("1.1"), 1 - TIE)
-    yield all(share > 0 and beta_below(at, m + 1 - at, share) >= mpf("0.95") - TIE for m, _, _, at in {*rows} if at)
+    before = {(math.floor(level * (m + 1)), m) for m, _, _, rank in rows if rank}  # ranks before any replacement
+    yield all(share > 0 and beta_below(at, m + 1 - at, share) >= mpf("0.95") - TIE for at, m in before)
     if raw:
         card, digest = json.loads(raw), sha256(raw).hexdigest()  # the signature of the document covers this digest
         yield claim["calibration_sha256"] == digest and claim["calibration"] == f"{card['name']}-{digest[:16]}"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from certrad.models.prediction_sets.confidence import most_misses
-from certrad.models.prediction_sets.ranks import clean_level, clean_quantile, rank
+from certrad.models.prediction_sets.ranks import clean_level, clean_quantile, rank_of_misses
 from certrad.models.prediction_sets.sets import SetRule, prediction_set
 from certrad.models.types.calibration import DELTA, CalibrationCard, PredictionSetEvidence, PredictionSetRequest
 
@@ -27,8 +27,10 @@ def find_prediction_set(
         quantiles=tuple(clean_quantile(group, level, poisoned) for group in card.groups), n=card.n, sigma=card.sigma
     )
     thresholds, single = rule.thresholds(n_test, asked.radius), rule.single_up_to(counts, n_test)
-    alone = () if single is None else prediction_set(counts, rule.thresholds(n_test, single))
-    misses = [most_misses(len(group), rank(len(group), level, poisoned), DELTA) for group in card.groups]
+    classes = prediction_set(counts, thresholds)
+    if len(classes) != 1 or (single is not None and single < asked.radius):
+        single = None  # a class that comes in beyond the radius only is no answer to what was asked
+    misses = [most_misses(len(group), rank_of_misses(len(group), level, poisoned), DELTA) for group in card.groups]
     return PredictionSetEvidence(
         n=card.n,
         per_class=card.per_class,
@@ -36,8 +38,8 @@ def find_prediction_set(
         images=tuple(map(len, card.groups)),
         quantiles=rule.quantiles,
         thresholds=thresholds,
-        classes=prediction_set(counts, thresholds),
+        classes=classes,
         single_up_to=single,
-        single_class=alone[0] if alone else None,
+        single_class=None if single is None else classes[0],
         misses_at_most=math.ceil(max(misses) * _MILLIONTHS) / _MILLIONTHS,
     )

@@ -37,6 +37,22 @@ def rank(images: int, level: Fraction, poisoned: int = 0) -> int:
     return max(0, floor(level * (images + 1)) - poisoned)
 
 
+def rank_of_misses(images: int, level: Fraction, poisoned: int = 0) -> int:
+    """Returns l = floor(level (m + 1)), the rank that the misses of one calibration set follow; 0 for no threshold.
+
+    The threshold after a replacement is at most that of rank l before, and may be equal: misses follow l, not l - v.
+
+    Args:
+        images: The number m of calibration images.
+        level: See `clean_level`.
+        poisoned: The number v of calibration images that may have been replaced by anything.
+
+    Raises:
+        ValueError: A number is negative.
+    """
+    return rank(images, level) if rank(images, level, poisoned) else 0
+
+
 def images_needed(level: Fraction, poisoned: int = 0) -> int:
     """Returns the fewest calibration images with which there is a threshold; with fewer every image gets the class.
 

@@ -178,7 +178,8 @@ class PredictionSetEvidence:
         quantiles: For each class, the count that its threshold is made of; 0 for none.
         thresholds: For each class, the samples of this image that put it into the set.
         classes: The classes in the set, from 0.
-        single_up_to: The largest radius of the list 0, 0.01, 0.02, ... at which one class alone is in; None for none.
+        single_up_to: The largest radius of the list 0, 0.01, 0.02, ... at which one class alone is in; None unless this
+            class alone is in at the radius that was asked for, which must not be larger.
         single_class: That class; None for none.
         misses_at_most: With confidence 1 - DELTA, the share of misses with this calibration set is at most this.
     """
