@@ -371,6 +371,7 @@ def prediction_set(doc, claim, raw):
     if raw:
         card, digest = json.loads(raw), sha256(raw).hexdigest()  # the signature of the document covers this digest
         yield claim["calibration_sha256"] == digest and claim["calibration"] == f"{card['name']}-{digest[:16]}"
+        yield (card["slope"], card["constant"], canonical(card)) == ("1.1", "0.0005", raw)
         yield all(card[name] == claim[name] for name in ("n", "per_class", "poisoned_at_most"))
         yield card["class_names"] == doc["classifier"]["class_names"] and card["sigma"] == sigma
         yield all(card[name] == doc["noise"][name] for name in ("law", "classifier_sha256"))
@@ -394,6 +395,16 @@ def noise_space(doc, image):
     yield mp.fprod(integer(image[name]) for name in SHAPE) * (drawn + 2 * u * (2.4 * s + 510)) <= UNIT
 
 
+def is_signed(doc):
+    """Whether it is what the holder of the key that it names has signed, in the one spelling of that signature."""
+    try:
+        holder, value = bytes.fromhex(doc["signature"]["public_key"]), bytes.fromhex(doc["signature"]["value"])
+        Ed25519PublicKey.from_public_bytes(holder).verify(value, canonical({**doc, "signature": None}))
+    except (InvalidSignature, KeyError, TypeError, ValueError):
+        return False
+    return doc["signature"] == {"algorithm": "Ed25519", "public_key": holder.hex(), "value": value.hex()}
+
+
 def checks(doc, raw, published, sets, card):
     claim, params, decision, every_part = doc["claims"][0], doc["params"], doc["decision"], doc["classifier"]["parts"]
     _, text, *tuned = (part for part in every_part if part["kind"] not in BESIDES)
@@ -401,13 +412,7 @@ def checks(doc, raw, published, sets, card):
     yield "canonical", canonical(doc) == raw, "the bytes are not the canonical JSON of what they say"
     yield "schema", all(form(doc)), "fields, claims or parts are not those of the schema"
     seal, routing, names = doc["signature"] or {}, routing_of(doc), doc["classifier"]["class_names"]
-    try:
-        holder, value = bytes.fromhex(seal["public_key"]), bytes.fromhex(seal["value"])
-        Ed25519PublicKey.from_public_bytes(holder).verify(value, canonical({**doc, "signature": None}))
-        spelled = seal == {"algorithm": "Ed25519", "public_key": holder.hex(), "value": value.hex()}
-        yield "signature", spelled, "it is not Ed25519, or spelled in another way"
-    except (InvalidSignature, KeyError, ValueError):
-        yield "signature", False, "it is not signed, or was changed after it was signed"
+    yield "signature", is_signed(doc), "it is not signed, or was changed after it was signed"
     key, noise = seal.get("public_key", "?"), doc["noise"]
     revoked = sha256(bytes.fromhex(key)).hexdigest() in published if re.fullmatch("[0-9a-f]{64}", key) else False
     why = ("signed by another", "signing key was revoked")[revoked] if published else "no key was given"
@@ -511,7 +516,9 @@ def checks(doc, raw, published, sets, card):
         yield "parameters", right, "the claim about noise on the window does not follow from its labels"
     if of_set:
         yield "prediction_set", all(prediction_set(doc, of_set, card)), "it does not follow from counts or calibration"
-        yield "calibration", bool(card) or None, "no file of the calibration was given"
+        signed = is_signed(json.loads(card)) if card else None
+        ours = signed and (not published or json.loads(card)["signature"]["public_key"] in published)
+        yield "calibration", ours, "not signed by this issuer" if card else "no file of the calibration was given"
 
 
 def main():

@@ -114,12 +114,17 @@ def calibration_file(
     return calibration(statement, claim, installed)
 
 
-def issued(statement: Statement, calibrations: Callable[[str], InstalledCalibration | None]) -> None:
+def issued(
+    statement: Statement, calibrations: Callable[[str], InstalledCalibration | None], public_keys: Collection[str]
+) -> None:
     """Refuses a prediction set that does not follow from the calibration that it names.
+
+    What was published beside the signed file of the calibration has no part in it.
 
     Args:
         statement: The document.
         calibrations: Returns the calibration of an id; None where it is not known.
+        public_keys: The keys of this installation that are not revoked; one of them must have signed the calibration.
 
     Raises:
         ValueError: It is such a set, or the calibration is not known any more.
@@ -128,7 +133,7 @@ def issued(statement: Statement, calibrations: Callable[[str], InstalledCalibrat
         return
     if (installed := calibrations(claim.calibration)) is None:
         raise ValueError(f"the calibration {claim.calibration} is not published any more")
-    calibration(statement, claim, installed)
+    calibration_file(statement, claim, installed.document.encode(), public_keys)
 
 
 def _ranks(claim: StatedPredictionSet, n_classes: int) -> list[int]:

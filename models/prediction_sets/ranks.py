@@ -5,8 +5,10 @@ from fractions import Fraction
 from math import floor
 from typing import Final
 
-SLOPE: Final = Fraction(11, 10)
-CONSTANT: Final = Fraction(1, 2000)
+from certrad.models.types.calibration import LINE
+
+SLOPE: Final = Fraction(repr(LINE[0]))
+CONSTANT: Final = Fraction(repr(LINE[1]))
 """The line a f + c of docs/mathematics.md, 11.3: a tenth of the misses pays for finite numbers of samples."""
 
 

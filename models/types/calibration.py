@@ -13,6 +13,8 @@ SET_RATIO_MAX: Final = 4.0
 """The largest radius of a set, in sigma."""
 DELTA: Final = 0.05
 """Probability that the calibration set is a worse one than a document says."""
+LINE: Final = (1.1, 0.0005)
+"""a and c of the line a f + c, which is the same for every calibration (docs/mathematics.md, 11.2)."""
 SITE_MAX: Final = 200
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -98,8 +100,7 @@ class CalibrationCard:
                 raise ValueError(f"{name} must be 64 hexadecimal digits")
         check_sigma(self.sigma)
         check_beta(self.beta)
-        if not 1 <= self.n <= N_MAX or self.poisoned_at_most < 0:
-            raise ValueError(f"n must be in 1..{N_MAX} and poisoned_at_most >= 0")
+        self._check_rule()
         if len(self.counts) != len(self.class_names) or not any(self.counts):
             raise ValueError("counts must be of every class, and of at least one image")
         for counts in self.counts:
@@ -107,6 +108,12 @@ class CalibrationCard:
                 raise ValueError("the counts of a class must be sorted, from 0 to n")
         if len(self.seen.digests) != self.images:
             raise ValueError("there must be one digest for each image")
+
+    def _check_rule(self) -> None:
+        if (self.slope, self.constant) != LINE:
+            raise ValueError(f"slope and constant must be {LINE[0]} and {LINE[1]}, which all thresholds are made with")
+        if not 1 <= self.n <= N_MAX or self.poisoned_at_most < 0:
+            raise ValueError(f"n must be in 1..{N_MAX} and poisoned_at_most >= 0")
 
     @property
     def images(self) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from certrad.models.certificates import set_checks
 from certrad.models.certificates.calibration_card import read_calibration, write_calibration
@@ -24,7 +25,7 @@ from certrad.models.certificates.verify import Issuer, verify
 from certrad.models.prediction_sets.confidence import most_misses
 from certrad.models.prediction_sets.sets import SetRule
 from certrad.models.types import SmoothingParams
-from certrad.models.types.calibration import DELTA, InstalledCalibration
+from certrad.models.types.calibration import DELTA, InstalledCalibration, calibration_id
 from tests.support.certificates import EPOCH_SECRET, ISSUER, Case
 from tests.support.prediction_sets import COUNTS, card_of, facts_with_set, genuine_set, installed
 from tests.support.processes import ROOT
@@ -40,6 +41,7 @@ FEW: Final = (COUNTS[0], COUNTS[1], (90,) * 5)
 KNOWN: Final = Issuer(
     public_keys=frozenset({public_key(ISSUER)}), secrets={sha256(EPOCH_SECRET).hexdigest(): EPOCH_SECRET}
 )
+TRUSTED: Final = KNOWN.public_keys
 _LEFT_TO_OTHERS: Final = ("text", "misses_at_most", "single_up_to")
 """What the short verifier leaves to the signature: words, and numbers that a smaller claim may have."""
 
@@ -50,13 +52,14 @@ Run = Callable[..., int]
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Runs docs/verifier.py on a document, with a calibration if there is one, and returns its exit code."""
 
-    def verdict(content: bytes, calibration: bytes | None = None) -> int:
+    def verdict(content: bytes, calibration: bytes | None = None, key: Path | None = None) -> int:
         file, card = tmp_path / "document.json", tmp_path / "calibration.json"
         file.write_bytes(content)
         arguments = ["verifier.py", str(file)]
         if calibration is not None:
             card.write_bytes(calibration)
             arguments += ["--calibration", str(card)]
+        arguments += [] if key is None else ["--key", str(key)]
         monkeypatch.setattr(sys, "argv", arguments)
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(ROOT / "docs" / "verifier.py"), run_name="__main__")
@@ -175,7 +178,60 @@ def test_calibration_of_a_stranger_is_refused_where_the_issuer_is_known() -> Non
 def test_calibration_that_is_no_more_published_signs_nothing() -> None:
     statement = read(json.loads(genuine_set(SINGLE, installed(SINGLE))))
     with pytest.raises(ValueError, match="not published any more"):
-        set_checks.issued(statement, lambda _: None)
+        set_checks.issued(statement, lambda _: None, TRUSTED)
+
+
+def test_what_was_published_beside_the_signed_file_of_a_calibration_signs_nothing() -> None:
+    """Whoever can write into the job store can put any card there, but not sign its file."""
+    calibration = installed(SINGLE)
+    lower = card_of(SINGLE, tuple(tuple(count - 20 for count in counts) for counts in COUNTS))
+    forged = replace(calibration, card=lower)
+    statement = read(json.loads(genuine_set(SINGLE, calibration, counted=lower)))
+    with pytest.raises(ValueError, match="quantiles are not those of the calibration"):
+        set_checks.issued(statement, lambda _: forged, TRUSTED)
+
+
+def test_calibration_of_a_stranger_signs_nothing() -> None:
+    stranger = write_calibration(card_of(SINGLE), Ed25519PrivateKey.generate())
+    statement = read(json.loads(genuine_set(SINGLE, stranger)))
+    with pytest.raises(ValueError, match="signed with a key that the issuer does not name"):
+        set_checks.issued(statement, lambda _: stranger, TRUSTED)
+    set_checks.issued(read(json.loads(genuine_set(SINGLE, installed(SINGLE)))), lambda _: installed(SINGLE), TRUSTED)
+
+
+@pytest.mark.parametrize("file", ["signed by a stranger", "changed after it was signed"])
+def test_short_verifier_refuses_the_file_of_a_calibration_that_the_issuer_did_not_sign(
+    file: str, run: Run, tmp_path: Path
+) -> None:
+    calibration = write_calibration(card_of(SINGLE), Ed25519PrivateKey.generate())
+    card = calibration.document.encode()
+    if file == "changed after it was signed":
+        altered = json.loads(installed(SINGLE).document)
+        altered["site"] = "scanner B"
+        card = canonical(altered)
+    named = replace(calibration, sha256=sha256(card).hexdigest(), id=calibration_id("ward-3", sha256(card).hexdigest()))
+    content = genuine_set(SINGLE, named)
+    (tmp_path / "key.txt").write_text(public_key(ISSUER), encoding="utf-8")
+    assert run(content, card, tmp_path / "key.txt") == 1
+    assert run(genuine_set(SINGLE, installed(SINGLE)), installed(SINGLE).document.encode(), tmp_path / "key.txt") == 0
+
+
+@pytest.mark.parametrize("line", [{"slope": 1.2}, {"constant": 0.001}])
+def test_card_with_another_line_is_no_calibration(line: dict[str, float]) -> None:
+    """Thresholds, ranks and misses are made with the one line that the proof names."""
+    with pytest.raises(ValueError, match="slope and constant must be"):
+        replace(card_of(SINGLE), **line)  # type: ignore[arg-type]
+
+
+def test_short_verifier_refuses_a_card_with_another_line(run: Run) -> None:
+    calibration = installed(SINGLE)
+    card = json.loads(calibration.document)
+    card["slope"] = "1.2"
+    altered = canonical(sign({**card, "signature": None}, ISSUER))
+    digest = sha256(altered).hexdigest()
+    named = replace(calibration, sha256=digest, id=calibration_id("ward-3", digest))
+    assert run(genuine_set(SINGLE, named), altered) == 1
+    assert run(genuine_set(SINGLE, calibration), calibration.document.encode()) == 0
 
 
 def test_document_without_its_claim_about_a_set_is_refused(run: Run) -> None:
