@@ -286,10 +286,8 @@ def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: 
     """
     keys = SigningKeys(settings.signing_dir)
     try:
-        key = keys.current()
-        content = sign_document(
-            hand_over.document or b"", hand_over.result, record, key, Calibrations(redis).get, keys.trusted()
-        )
+        key, calibrations = keys.current(), Calibrations(redis).get
+        content = sign_document(hand_over.document or b"", hand_over.result, record, key, calibrations, keys.trusted())
         keys.publish(Keyring(redis))
         envelopes = seal(content, key)
         _own(settings, content, record.submission.tenant)
