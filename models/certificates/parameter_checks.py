@@ -3,24 +3,32 @@
 Each check returns what it found, or raises ValueError with the reason of a refusal.
 """
 
-import re
 from math import prod
 from typing import Final
 
 from mpmath import mp, mpf
 
 from certrad.models.certificates import checks
-from certrad.models.certificates.exact import MILLIONTHS, TEN_THOUSANDTHS, Bounds, Look, is_clopper_pearson, radii
+from certrad.models.certificates.canonical import DIGEST
+from certrad.models.certificates.exact import (
+    MILLIONTHS,
+    TEN_THOUSANDTHS,
+    Bounds,
+    Look,
+    is_clopper_pearson,
+    quantile,
+    radii,
+)
 from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.parameters import NOTHING, parameters_text
 from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.statement import StatedCertificate, Statement
+from certrad.models.certificates.window_box_text import ShownImage
 from certrad.models.types import FixedSigma, LabelCounts
 from certrad.models.types.applied_window import HeaderWindow, SentWindow, TaskWindow
 from certrad.models.types.parameters import CENTRE_MAX, PUBLISHED_SHARES, ParameterLimits, Shares
 from certrad.models.types.total_variation import check_variation, total_variation
 
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _DIGITS: Final = 30
 _TIE: Final = 1e-12
 
@@ -46,7 +54,8 @@ def parameters(statement: Statement, claim: StatedParameters) -> str:
         raise ValueError("a document without a class must have drawn no sample with noise on the window")
     elif (claim.p_a_lower, claim.p_b_upper, claim.reach) != NOTHING:
         raise ValueError("without a sample nothing is shown")
-    given = claim.centre, claim.width, claim.class_index, claim.reach, claim.limits
+    unit = ShownImage(window=statement.subject.window, radius=statement.radius_in_image_units).unit
+    given = claim.centre, claim.width, unit, claim.class_index, claim.reach, claim.limits
     if claim.text != parameters_text(*given, names, alpha):
         raise ValueError("the text is not that of the claim")
     return f"a reach of {claim.reach} standard deviations of the noise on window and model input"
@@ -60,7 +69,7 @@ def _check_window(statement: Statement, claim: StatedParameters) -> None:
         raise ValueError("centre and width must be those of the window of the document")
     if not (abs(own.centre) <= CENTRE_MAX and 1 < own.width <= CENTRE_MAX):
         raise ValueError(f"noise on the window needs a centre within {CENTRE_MAX:g} of 0, and a width above 1 up to it")
-    if not _DIGEST.fullmatch(claim.values_sha256):
+    if not DIGEST.fullmatch(claim.values_sha256):
         raise ValueError("values_sha256 must be 64 hexadecimal digits")
 
 
@@ -70,7 +79,7 @@ def _check_samples(statement: Statement, claim: StatedParameters, class_index: i
         raise ValueError("the class under noise on the window must be that of the document")
     if drawn is None or claim.key is None or not isinstance(request.sigma, FixedSigma):
         raise ValueError("a document with a class and a fixed sigma must have drawn samples with noise on the window")
-    if not _DIGEST.fullmatch(claim.key) or claim.key == statement.noise.key:
+    if not DIGEST.fullmatch(claim.key) or claim.key == statement.noise.key:
         raise ValueError("the noise key of the values must be 64 hexadecimal digits, and none of another image")
     pixels = total_variation(statement.noise.law, request.sigma.sigma, prod(statement.subject.input_shape))
     check_variation(pixels, claim.centre, claim.width, claim.sigma)
@@ -99,7 +108,7 @@ def _check_limits(
 ) -> None:
     """Checks the limits of one part: radii and the upper factor rounded down, the lower factor up."""
     with mp.workdps(_DIGITS):
-        z_a, z_b = (mp.sqrt(2) * mp.erfinv(2 * mpf(p) / MILLIONTHS - 1) for p in (bounds.p_a_lower, bounds.p_b_upper))
+        z_a, z_b = (quantile(mpf(p) / MILLIONTHS) for p in (bounds.p_a_lower, bounds.p_b_upper))
         reach = (z_a - z_b) / 2
         ln_width = mpf(repr(claim.sigma.ln_window_width)) * reach * mp.sqrt(mpf(repr(shares.width)))
         expected = {

@@ -17,8 +17,8 @@ from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.labels import run_lengths
 from certrad.models.errors import Rejected
 from certrad.models.evaluation.journal import Journal
-from certrad.models.prediction_sets.ranks import CONSTANT, SLOPE, clean_level, images_needed
-from certrad.models.types.calibration import CalibrationCard, InstalledCalibration
+from certrad.models.prediction_sets.ranks import clean_level, images_needed
+from certrad.models.types.calibration import LINE, CalibrationCard, InstalledCalibration
 from certrad.models.types.tuned_on import EpochDigests
 from certrad.workers.contract.calibrations import Calibrations
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
@@ -170,8 +170,8 @@ def _card(options: Namespace, sampling: SetSampling, counted: list[ImageCounts])
         sigma=sampling.sigma,
         n=sampling.n,
         per_class=not options.pooled,
-        slope=float(SLOPE),
-        constant=float(CONSTANT),
+        slope=LINE[0],
+        constant=LINE[1],
         beta=options.beta,
         poisoned_at_most=options.poisoned,
         counts=tuple(
@@ -190,10 +190,11 @@ def _tell_few(card: CalibrationCard) -> None:
     for name, counts in groups.items():
         if len(counts) < needed:
             sys.stderr.write(
-                f"certrad: {name}: {len(counts)} images, but beta = {card.beta} needs {needed}: it is in every set\n"
+                f"certrad: {name}: {len(counts)} images, but beta = {card.beta} needs {needed}: it is on every list\n"
             )
         elif card.per_class and len(counts) < ENOUGH:
             sys.stderr.write(
-                f"certrad: {name}: {len(counts)} images; with fewer than {ENOUGH} a few poor images make every set "
-                "large; `--pooled` makes one threshold for all classes\n"
+                f"certrad: {name}: {len(counts)} images; with fewer than {ENOUGH} a few poor images make its "
+                "threshold 0, so that the class is on nearly every list; `--pooled` makes one threshold for all "
+                "classes\n"
             )
