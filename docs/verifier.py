@@ -1,7 +1,8 @@
 """Checks a certrad certificate (schema certrad.certificate/3) from its own bytes, without any code of certrad.
 
-Needs mpmath and cryptography. Class, probability bounds and radius are recomputed from the labels, in 30 digits; the
-labels themselves can only be checked by drawing them again (`certrad verify --replay`), the rest by the signature.
+Needs mpmath and cryptography. Class, bounds, radius and the further claims are recomputed from the labels, in 30
+digits. The words and the radius in the image's units are left to the signature. The labels themselves can only be
+checked by drawing them again (`certrad verify --replay`).
 --key: a public key of the issuer in hexadecimal, or its saved /.well-known/certrad-keys. --calibration: the file of a
 calibration of prediction sets. Exit code 0: nothing refused.
 """
@@ -328,7 +329,7 @@ def window_noise(doc, claim, index, share_a, share_b):
         yield all(is_floor4(number(limits[name]) * (-1) ** (exact[name] < 0), exact[name]) for name in exact)
 
 
-def may_need(t, q, n, n_test, ratio):
+def may_be_threshold(t, q, n, n_test, ratio):
     """Whether P(attacked count < t) <= 1.1 P(clean count < q) + 0.0005 for all shares.
 
     Both sides fall: intervals are halved until the left side at the lower end is below the right one at the upper.
@@ -358,7 +359,7 @@ def prediction_set(doc, claim, raw):
     rows, (up_to, single) = [*zip(images, quantiles, needed, ranks, strict=True)], map(claim.get, SINGLE)
     yield len(rows) == len(counts) and all(0 <= q <= n and (rank or not q) for _, q, _, rank in rows)
     yield (claim["per_class"] or len({*rows}) == 1) and number(claim["radius"]) >= 0 < level < 1
-    fits = lambda t, q, radius: may_need(t, q, n, n_test, number(radius) / number(sigma))
+    fits = lambda t, q, radius: may_be_threshold(t, q, n, n_test, number(radius) / number(sigma))
     yield all(fits(t, q, claim["radius"]) for q, t in {row[1:3] for row in rows})
     yield claim["classes"] == [str(k) for k, t in enumerate(needed) if counts[k] >= t] and claim["delta"] == "0.05"
     yield (single is None) == (up_to is None) and Fraction(up_to or "0") * 100 % 1 == 0
@@ -434,9 +435,9 @@ def checks(doc, raw, published, sets, card):
         chosen["variants"] = {"lists": unsmoothed["lists"], "n": "1", "radius": "0.0", "base": "unsmoothed"}
     if parameters := of_kind(doc["claims"], "parameters/1"):
         chosen["parameter_sigma"] = parameters["sigma"]
-    if of_set := of_kind(doc["claims"], "prediction_set/1"):
+    if set_claim := of_kind(doc["claims"], "prediction_set/1"):
         names_of = {"sha256": "calibration_sha256"} | {name: name for name in ("beta", "calibration", "radius")}
-        chosen["prediction_set"] = {name: of_set[field] for name, field in names_of.items()}
+        chosen["prediction_set"] = {name: set_claim[field] for name, field in names_of.items()}
     digests = noise["classifier_sha256"], noise["settings_sha256"]
     right = digests == (digest_of({**parts, "law": noise["law"]}), digest_of(chosen))
     yield "settings", right, "the classifier or the settings in the noise key are others"
@@ -445,15 +446,16 @@ def checks(doc, raw, published, sets, card):
     yield "merkle_root", all(part["merkle_root"] == root for part, _, root in sets), "it is that of other labels"
     n0, n, targeted = integer(params["n0"]), integer(params["n"]), params["target_radius"] is not None
     drawn, every = [len(labels) for _, labels, _ in sets], integer(decision["look_every"] or str(n))
-    chosen = [sum(counts_of(part["selection"])) for part in (doc, routing) if part]
-    used = set(chosen) == {n0} and integer(doc["samples_used"]) == sum(chosen) + sum(drawn) and 10 <= n0 <= n <= 10**6
+    selections = [sum(counts_of(part["selection"])) for part in (doc, routing) if part]
+    used = integer(doc["samples_used"]) == sum(selections) + sum(drawn) and set(selections) == {n0}
+    used = used and 10 <= n0 <= n <= 10**6
     stop = targeted and decision["rule"] != "clopper_pearson" and drawn[0] < n and drawn[0] % every == 0
     yield "samples", used and (set(drawn) == {n} or stop), "neither n0 and n samples nor a stop at a look"
     alpha, share = number(params["alpha"]), {test: number(params["alpha_split"][test]) for test in TESTS}
     spent = SPENT[targeted][params["bound"] == "cohen" or len(names) == 2]
     of_selector = [number(routing["alpha_split"][test]) for test in TESTS[:2]] if routing else []
-    parts = zip([*share.values(), *of_selector], [*(s / len(chosen) for s in spent), 0.45, 0.05], strict=False)
-    shared = all(abs(part - s * alpha) <= TIE * alpha for part, s in parts) and 0 < alpha <= mpf("0.05")
+    spends = zip([*share.values(), *of_selector], [*(s / len(selections) for s in spent), 0.45, 0.05], strict=False)
+    shared = all(abs(part - s * alpha) <= TIE * alpha for part, s in spends) and 0 < alpha <= mpf("0.05")
     yield "alpha_split", shared, "the shares of alpha are not those of these settings"
     counts, selected, rule = counts_of(doc["estimation"]), counts_of(doc["selection"]), decision["rule"]
     best, certified, sigma = max(selected[:-1]), claim["kind"].startswith("l2_"), number(params["sigma"])
@@ -464,11 +466,11 @@ def checks(doc, raw, published, sets, card):
     yield "class", named and len(names) + 1 == len(counts) == len(selected), "not what the selection samples chose"
     p_a, p_b, target = number(claim["p_a_lower"]), number(claim["p_b_upper"]), number(params["target_radius"] or "0")
     looks, seen, others = [], [0] * len(counts), 0
-    for n, label in enumerate(sets[0][1] if index is not None else [], 1):
+    for at, label in enumerate(sets[0][1] if index is not None else [], 1):
         seen[label] += 1
         others = max(others, seen[label] * (label != index))
-        if n == drawn[0] or n % every == 0:
-            looks.append((n, seen[index], n - others))
+        if at == drawn[0] or at % every == 0:
+            looks.append((at, seen[index], at - others))
 
     def e_process():
         rest, shares = 1 - p_b, (share["p_a_anytime"], share["p_b_anytime"])
@@ -497,7 +499,8 @@ def checks(doc, raw, published, sets, card):
         right = all(routes())
         exact = min(max(number(outcome[OWN[2]]), number(outcome[EXCLUSION[2]])) for outcome in routing["outcomes"])
     elif rule == "clopper_pearson" and index is not None:
-        right = clopper_pearson(looks[-1][1], n - looks[-1][2], n, share["p_a"], share["p_b"], p_a, p_b)
+        tried, agreeing, no_others = looks[-1]
+        right = clopper_pearson(agreeing, tried - no_others, tried, share["p_a"], share["p_b"], p_a, p_b)
     else:
         right = (stopped or rule == "e_process") and e_process() if index is not None else (p_a, p_b) == (0, 1)
     yield "bounds", right and params["eta"] == "0.000001", "they do not follow from the labels by the rule"
@@ -514,8 +517,9 @@ def checks(doc, raw, published, sets, card):
     if parameters:
         right = all(window_noise(doc, parameters, index if certified else None, share["p_a"], share["p_b"]))
         yield "parameters", right, "the claim about noise on the window does not follow from its labels"
-    if of_set:
-        yield "prediction_set", all(prediction_set(doc, of_set, card)), "it does not follow from counts or calibration"
+    if set_claim:
+        right = all(prediction_set(doc, set_claim, card))
+        yield "prediction_set", right, "it does not follow from counts or calibration"
         signed = is_signed(json.loads(card)) if card else None
         ours = signed and (not published or json.loads(card)["signature"]["public_key"] in published)
         yield "calibration", ours, "not signed by this issuer" if card else "no file of the calibration was given"

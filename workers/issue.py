@@ -162,7 +162,7 @@ def sign_document(
                 raise ValueError(f"{check.name}: {check.detail}")
         statement = read(parse(content))
         _check_subject(statement, record)
-        set_checks.issued(statement, calibrations, calibration_keys)
+        set_checks.require_issued(statement, calibrations, calibration_keys)
         _check_result(statement, result)
     except (ValueError, TypeError) as refusal:
         raise Rejected("invalid_certificate", str(refusal)) from refusal

@@ -101,7 +101,10 @@ def add_arguments(parser: Parser) -> None:
 
 
 def _add_prediction_set(parser: Parser) -> None:
-    words = "calibration, of GET /calibrations: list the classes that miss the correct one at most as often as --beta"
+    words = (
+        "id of GET /calibrations; the certificate then lists classes, and the list misses the correct one in at most "
+        "`--beta` of images"
+    )
     parser.option("--prediction-set", text("ID"), words, without="none")
     words = "share of images whose list may miss the class"
     parser.option("--beta", number(*BETA_RANGE), words, without="the calibration's")

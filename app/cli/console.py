@@ -197,7 +197,7 @@ def _prediction_set(row: Row) -> str | None:
     found = (row.job.result or {}).get("prediction_set")
     if not found:
         return None
-    names = ", ".join(found["labels"]) or "none: the image is unlike the calibration images"
+    names = ", ".join(found["labels"]) or "none ('unlike the calibration images')"
     return f"{row.image}: prediction set: {names}. {found['text']}"
 
 

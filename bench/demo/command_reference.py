@@ -26,7 +26,7 @@ WHEN = (
     ("adapt the classifier with labelled images of your site", "certrad tune IMAGES, certrad prompts bank"),
     ("adapt it with images without labels", "certrad prompts calibrate"),
     ("make the image encoder robust to noise, with images without labels", "certrad adapt-encoder --images DIR"),
-    ("promise how often a list of classes misses the correct one", "certrad calibrate-sets --images DIR"),
+    ("calibrate lists of classes that rarely miss the correct one", "certrad calibrate-sets --images DIR"),
     ("use a prompt that other code tuned", "certrad prompts import FILE"),
     ("choose which prompt a task uses", "certrad prompts list, certrad prompts default ID --task TASK"),
     ("take a prompt out of use, or back", "certrad prompts withdraw ID, certrad prompts restore ID"),

@@ -5,8 +5,13 @@ outside ASCII, a document holds no such thing, and this module refuses it.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Final
+
+DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+"""A SHA-256 or a key, as documents spell them."""
 
 
 def canonical(value: object) -> bytes:

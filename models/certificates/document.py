@@ -213,7 +213,7 @@ def _parameters(facts: Facts) -> StatedParameters | None:
     if sigma is None or found is None or grey is None:
         return None
     names, alpha = facts.request.classifier.class_names, facts.request.params.alpha
-    return state_parameters(sigma, facts.subject.window, grey.sha256, found, names, alpha)
+    return state_parameters(sigma, _shown(facts), grey.sha256, found, names, alpha)
 
 
 def _prediction_set(facts: Facts) -> StatedPredictionSet | None:

@@ -76,7 +76,7 @@ def radii(bounds: Bounds, sigma: float) -> set[int]:
     if not (0 < bounds.p_a_lower < MILLIONTHS and 0 < bounds.p_b_upper < MILLIONTHS):
         return {0}
     with mp.workdps(_DIGITS):
-        z_a, z_b = (_quantile(mpf(p) / MILLIONTHS) for p in (bounds.p_a_lower, bounds.p_b_upper))
+        z_a, z_b = (quantile(mpf(p) / MILLIONTHS) for p in (bounds.p_a_lower, bounds.p_b_upper))
         return {max(0, radius) for radius in _floors(_exact(sigma) / 2 * (z_a - z_b), TEN_THOUSANDTHS)}
 
 
@@ -189,7 +189,12 @@ def _log_beta(a: _Real, b: _Real) -> _Real:
     return mp.loggamma(a) + mp.loggamma(b) - mp.loggamma(a + b)
 
 
-def _quantile(p: _Real) -> _Real:
+def quantile(p: _Real) -> _Real:
+    """Returns z(p), the quantile of the standard normal distribution, in the precision that is set.
+
+    Args:
+        p: A probability in (0, 1), as a number of mpmath.
+    """
     return mp.sqrt(2) * mp.erfinv(2 * p - 1)
 
 

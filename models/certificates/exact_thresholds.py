@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from mpmath import mp, mpf
 
-from certrad.models.certificates.exact import binomial_tail
+from certrad.models.certificates.exact import binomial_tail, quantile
 from certrad.models.prediction_sets.ranks import CONSTANT, SLOPE
 from certrad.models.types import ETA
 
@@ -106,7 +106,7 @@ def _exact_margin(threshold: int, transfer: Transfer, share: float) -> float:
         clean = 1 - binomial_tail(transfer.quantile, transfer.n, w)
         moved = mpf(0)
         if w - eta > 0:
-            z = mp.sqrt(2) * mp.erfinv(2 * (w - eta) - 1)
+            z = quantile(w - eta)
             moved = mp.ncdf(z - mpf(transfer.ratio.numerator) / transfer.ratio.denominator) - eta
         missed = 1 - binomial_tail(threshold, transfer.n_test, max(moved, mpf(0)))
         return float(mpf(SLOPE.numerator) / SLOPE.denominator * clean + mpf(1) / CONSTANT.denominator - missed)

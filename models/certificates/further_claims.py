@@ -44,8 +44,8 @@ def further_checks(statement: Statement) -> dict[str, Callable[[], str]]:
         tests["unsmoothed"] = partial(variant_checks.unsmoothed, statement)
     if (parameters := statement.parameters) is not None:
         tests["parameters"] = partial(parameter_checks.parameters, statement, parameters)
-    if (of_set := statement.prediction_set) is not None:
-        tests["prediction_set"] = partial(set_checks.prediction_set, statement, of_set)
+    if (set_claim := statement.prediction_set) is not None:
+        tests["prediction_set"] = partial(set_checks.prediction_set, statement, set_claim)
     return tests
 
 

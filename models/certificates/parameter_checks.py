@@ -3,22 +3,30 @@
 Each check returns what it found, or raises ValueError with the reason of a refusal.
 """
 
-import re
 from typing import Final
 
 from mpmath import mp, mpf
 
 from certrad.models.certificates import checks
-from certrad.models.certificates.exact import MILLIONTHS, TEN_THOUSANDTHS, Bounds, Look, is_clopper_pearson, radii
+from certrad.models.certificates.canonical import DIGEST
+from certrad.models.certificates.exact import (
+    MILLIONTHS,
+    TEN_THOUSANDTHS,
+    Bounds,
+    Look,
+    is_clopper_pearson,
+    quantile,
+    radii,
+)
 from certrad.models.certificates.labels import parse_labels
 from certrad.models.certificates.parameters import NOTHING, parameters_text
 from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.statement import StatedCertificate, Statement
+from certrad.models.certificates.window_box_text import ShownImage
 from certrad.models.types import FixedSigma, LabelCounts
 from certrad.models.types.applied_window import HeaderWindow, SentWindow, TaskWindow
 from certrad.models.types.parameters import PUBLISHED_SHARES, ParameterLimits, Shares
 
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _DIGITS: Final = 30
 _TIE: Final = 1e-12
 
@@ -44,7 +52,8 @@ def parameters(statement: Statement, claim: StatedParameters) -> str:
         raise ValueError("a document without a class must have drawn no sample with noise on the window")
     elif (claim.p_a_lower, claim.p_b_upper, claim.reach) != NOTHING:
         raise ValueError("without a sample nothing is shown")
-    given = claim.centre, claim.width, claim.class_index, claim.reach, claim.limits
+    unit = ShownImage(window=statement.subject.window, radius=statement.radius_in_image_units).unit
+    given = claim.centre, claim.width, unit, claim.class_index, claim.reach, claim.limits
     if claim.text != parameters_text(*given, names, alpha):
         raise ValueError("the text is not that of the claim")
     return f"a reach of {claim.reach} standard deviations of the noise on window and model input"
@@ -56,7 +65,7 @@ def _check_window(statement: Statement, claim: StatedParameters) -> None:
         raise ValueError("noise on the window needs an image that is shown with one")
     if (claim.centre, claim.width) != (own.centre, own.width):
         raise ValueError("centre and width must be those of the window of the document")
-    if not _DIGEST.fullmatch(claim.values_sha256):
+    if not DIGEST.fullmatch(claim.values_sha256):
         raise ValueError("values_sha256 must be 64 hexadecimal digits")
 
 
@@ -66,7 +75,7 @@ def _check_samples(statement: Statement, claim: StatedParameters, class_index: i
         raise ValueError("the class under noise on the window must be that of the document")
     if drawn is None or claim.key is None or not isinstance(request.sigma, FixedSigma):
         raise ValueError("a document with a class and a fixed sigma must have drawn samples with noise on the window")
-    if not _DIGEST.fullmatch(claim.key) or claim.key == statement.noise.key:
+    if not DIGEST.fullmatch(claim.key) or claim.key == statement.noise.key:
         raise ValueError("the noise key of the values must be 64 hexadecimal digits, and none of another image")
     labels = parse_labels(drawn.labels)
     checks.counts(drawn, labels)
@@ -93,7 +102,7 @@ def _check_limits(
 ) -> None:
     """Checks the limits of one part: radii and the upper factor rounded down, the lower factor up."""
     with mp.workdps(_DIGITS):
-        z_a, z_b = (mp.sqrt(2) * mp.erfinv(2 * mpf(p) / MILLIONTHS - 1) for p in (bounds.p_a_lower, bounds.p_b_upper))
+        z_a, z_b = (quantile(mpf(p) / MILLIONTHS) for p in (bounds.p_a_lower, bounds.p_b_upper))
         reach = (z_a - z_b) / 2
         ln_width = mpf(repr(claim.sigma.ln_window_width)) * reach * mp.sqrt(mpf(repr(shares.width)))
         expected = {

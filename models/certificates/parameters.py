@@ -7,7 +7,8 @@ from certrad.models.certificates.labels import merkle_root, run_lengths
 from certrad.models.certificates.stated_parameters import StatedParameters
 from certrad.models.certificates.stated_samples import StatedSamples
 from certrad.models.certificates.variants import LIMITS_MEANT
-from certrad.models.types.applied_window import AppliedWindow, HeaderWindow, SentWindow, TaskWindow
+from certrad.models.certificates.window_box_text import ShownImage
+from certrad.models.types.applied_window import HeaderWindow, SentWindow, TaskWindow
 from certrad.models.types.evidence import label_numbers
 from certrad.models.types.parameter_result import ParametersResult
 from certrad.models.types.parameters import ParameterLimits, ParametersEvidence, ParameterSigma
@@ -22,7 +23,7 @@ _NOTHING_ELSE: Final = (
 
 def state_parameters(
     sigma: ParameterSigma,
-    window: AppliedWindow | None,
+    shown: ShownImage,
     values_sha256: str,
     found: ParametersEvidence,
     class_names: Sequence[str],
@@ -32,7 +33,7 @@ def state_parameters(
 
     Args:
         sigma: Standard deviations of the noise.
-        window: The window of the file.
+        shown: The image, with the window of the file.
         values_sha256: SHA-256 of the values before the window.
         found: The samples, and what these show.
         class_names: The names of the classes, in order.
@@ -41,6 +42,7 @@ def state_parameters(
     Raises:
         TypeError: The file was not shown with a window.
     """
+    window = shown.window
     if not isinstance(window, HeaderWindow | SentWindow | TaskWindow):
         raise TypeError("noise on the window needs an image that is shown with one")
     drawn = found.samples
@@ -66,13 +68,14 @@ def state_parameters(
         p_b_upper=p_b_upper,
         reach=reach,
         limits=limits,
-        text=parameters_text(window.centre, window.width, class_index, reach, limits, class_names, alpha),
+        text=parameters_text(window.centre, window.width, shown.unit, class_index, reach, limits, class_names, alpha),
     )
 
 
 def parameters_text(
     centre: float,
     width: float,
+    unit: str,
     class_index: int | None,
     reach: float,
     limits: Sequence[ParameterLimits],
@@ -84,6 +87,7 @@ def parameters_text(
     Args:
         centre: Centre of the window of the file.
         width: Its width.
+        unit: The unit of both, behind a space; empty where it has no name.
         class_index: The class; None where the certificate abstains.
         reach: The reach; 0 where the class is not certified.
         limits: The published parts of the ellipsoid, in the order of `PUBLISHED_SHARES`.
@@ -97,14 +101,15 @@ def parameters_text(
         return f"Under noise on the window the class {name} was not shown. {LIMITS_MEANT} {_NOTHING_ELSE}"
     alone, stretched, changed, window, together = limits
     return (
-        f"A classifier of its own, which averages over windows around that of the file, of centre {centre:g} and width "
-        f"{width:g}, and over noise on the model input, keeps the class {name} for each of these changes: the centre "
-        f"by less than {alone.centre!r}; the width within {_percent(stretched)}; the centre by less than "
-        f"{window.centre!r} and the width within {_percent(window)} together; the model input by an L2 norm below "
-        f"{changed.l2!r}; the centre by less than {together.centre!r}, the width within {_percent(together)} and the "
-        f"model input by an L2 norm below {together.l2!r} together. All of them are parts of one ellipsoid, whose "
-        f"reach is {reach!r} standard deviations. This claim and that of the radius are each false with probability at "
-        f"most {alpha!r}, together with at most {2 * alpha!r}. {LIMITS_MEANT} {_NOTHING_ELSE}"
+        "The claim is about another classifier than that of the radius: it averages over windows near centre "
+        f"{centre!r}{unit}, width {width!r}{unit}, and over noise on the model input. It keeps the class {name} for "
+        f"each of these changes: (1) the centre alone by less than {alone.centre!r}{unit}; (2) the width alone within "
+        f"{_percent(stretched)}; (3) the model input alone by an L2 norm below {changed.l2!r}; (4) the centre by less "
+        f"than {window.centre!r}{unit} and the width within {_percent(window)}; (5) the centre by less than "
+        f"{together.centre!r}{unit}, the width within {_percent(together)} and the model input by an L2 norm below "
+        f"{together.l2!r}. All five follow from one reach of {reach!r} standard deviations. This claim and that of the "
+        f"radius are each false with probability at most {alpha!r}, together with at most {2 * alpha!r}. "
+        f"{LIMITS_MEANT} {_NOTHING_ELSE}"
     )
 
 

@@ -124,9 +124,13 @@ def prediction_set_text(
         else ""
     )
     of = "images of each class" if found.per_class else "images"
+    of_any = " among the images of any one class" if found.per_class else ""
     names = ", ".join(class_names[index] for index in found.classes)
     holds = {
-        0: "Here the list is empty: no class reaches its threshold. The image is unlike the calibration images.",
+        0: (
+            "Here the list is empty, 'unlike the calibration images': no class reaches its threshold. "
+            f"At most {_of_100(asked.beta)} of 100 images like those of the calibration get an empty list."
+        ),
         1: f"Here the list holds only: {names}.",
     }.get(len(found.classes), f"Here the list holds: {names}.")
     single = (
@@ -138,7 +142,7 @@ def prediction_set_text(
     return (
         f"On images like those of the calibration {asked.calibration}, a list made in this way misses the correct "
         f"class in at most {_of_100(asked.beta)} of 100 {of}{altered}. {holds}{single} For this one calibration set, "
-        f"the share is at most {_of_100(found.misses_at_most)} of 100, with confidence {1 - DELTA:g}. {_LIMITS}"
+        f"the share is at most {_of_100(found.misses_at_most)} of 100{of_any}, with confidence {1 - DELTA:g}. {_LIMITS}"
     )
 
 

@@ -12,9 +12,8 @@ from certrad.models.certificates.exact_thresholds import Transfer, may_be_thresh
 from certrad.models.certificates.prediction_sets import StatedPredictionSet, prediction_set_text
 from certrad.models.certificates.statement import Statement
 from certrad.models.prediction_sets.ranks import clean_level, clean_quantile, rank, rank_of_misses
-from certrad.models.types.calibration import DELTA, InstalledCalibration
+from certrad.models.types.calibration import DELTA, SET_STEPS_PER_UNIT, InstalledCalibration
 
-STEPS_PER_UNIT = 100
 _STEP_TIE = 1e-9
 _GRID_LOSS = 1
 """A threshold may be this many counts smaller than the largest one (docs/mathematics.md, 11.3)."""
@@ -114,7 +113,7 @@ def calibration_file(
     return calibration(statement, claim, installed)
 
 
-def issued(
+def require_issued(
     statement: Statement, calibrations: Callable[[str], InstalledCalibration | None], public_keys: Collection[str]
 ) -> None:
     """Refuses a prediction set that does not follow from the calibration that it names.
@@ -159,7 +158,7 @@ def _check_single(statement: Statement, claim: StatedPredictionSet) -> None:
         raise ValueError("single_up_to and single_class must be given together")
     if claim.single_up_to is None or claim.single_class is None:
         return
-    steps = claim.single_up_to * STEPS_PER_UNIT
+    steps = claim.single_up_to * SET_STEPS_PER_UNIT
     if claim.classes != (claim.single_class,) or claim.single_up_to < claim.radius:
         raise ValueError("single_class must be the only class of the set, and single_up_to at least its radius")
     if abs(steps - round(steps)) >= _STEP_TIE:

@@ -4,26 +4,19 @@ It is another classifier than the smoothed one of the radius. Nothing is sampled
 the claim is checked by computing the answers again.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
-from certrad.models.certificates.variants import describe
-from certrad.models.certificates.window_box_text import ShownImage, box_text, tried_boxes
+from certrad.models.certificates.canonical import DIGEST
+from certrad.models.certificates.variants import NO_CLASS, NOTHING_ELSE, describe
+from certrad.models.certificates.window_box_text import ShownImage, box_text, boxes_of_lists
 from certrad.models.types.applied_window import AppliedWindow
 from certrad.models.types.identity import ClassifierIdentity
 from certrad.models.types.renderings import Rendering
 from certrad.models.types.result import VariantResult, VariantsResult
 from certrad.models.types.variant_lists import VARIANTS_LIMIT, VariantList
 from certrad.models.types.variants import UnsmoothedEvidence, VariantsRequest
-
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_INVALID: Final = "no class"
-_NOTHING_ELSE: Final = (
-    "It says nothing about other renderings, whether the class is right, or whether a finding is visible in them."
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,12 +115,12 @@ def unsmoothed_text(claim: StatedUnsmoothed, classifier: ClassifierIdentity, sho
     if claim.counterexample is None:
         boxes = box_text(claim.lists, shown, name)
         first = f"The base classifier answers {name} for every one of the {of}."
-        return f"{first} {boxes and boxes + ' '}{about} {_NOTHING_ELSE}"
+        return f"{first} {boxes and boxes + ' '}{about} {NOTHING_ELSE}"
     row = claim.rows[claim.counterexample]
     answer = _name(row.label, classifier.class_names)
     return (
         f"The base classifier does not answer {name} for all of the {of}: for {describe(row.rendering)} its answer is "
-        f"{answer}. {about} {_NOTHING_ELSE}"
+        f"{answer}. {about} {NOTHING_ELSE}"
     )
 
 
@@ -163,7 +156,7 @@ def unsmoothed_result(
         counterexample=None if stated.counterexample is None else rows[stated.counterexample],
         rows=rows,
         text=stated.text,
-        boxes=tuple(tried_boxes(stated.lists, window)),
+        boxes=tuple(boxes_of_lists(stated.lists, window)),
         base="unsmoothed",
     )
 
@@ -197,7 +190,7 @@ def check_unsmoothed(
         check_lists([row.rendering for row in claim.rows])
     by_input = dict[str, int]()
     for row in claim.rows:
-        if not _DIGEST.fullmatch(row.input_sha256) or row.label > len(classifier.class_names):
+        if not DIGEST.fullmatch(row.input_sha256) or row.label > len(classifier.class_names):
             raise ValueError("a row must have a digest of 64 hexadecimal digits and the label of a class or of none")
         if by_input.setdefault(row.input_sha256, row.label) != row.label:
             raise ValueError("one model input must have one answer")
@@ -218,4 +211,4 @@ def _counts(labels: Sequence[int], n_classes: int) -> tuple[tuple[int, ...], int
 
 
 def _name(label: int, class_names: Sequence[str]) -> str:
-    return class_names[label] if label < len(class_names) else _INVALID
+    return class_names[label] if label < len(class_names) else NO_CLASS

@@ -3,11 +3,11 @@
 Each check returns what it found, or raises ValueError with the reason of a refusal.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
 from certrad.models.certificates import checks
+from certrad.models.certificates.canonical import DIGEST
 from certrad.models.certificates.exact import (
     MILLIONTHS,
     TEN_THOUSANDTHS,
@@ -27,7 +27,6 @@ from certrad.models.types.applied_window import AppliedWindow, HeaderTable, Roun
 from certrad.models.types.renderings import CellVariant, Rendering, WindowVariant
 from certrad.models.types.variant_lists import HeaderWindows, check_complete
 
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _NOTHING: Final = (None, None, 0.0, None, ())
 
 
@@ -50,7 +49,7 @@ def variant_lists(statement: Statement, claim: StatedVariants) -> str:
     _check_own_window(statement, claim)
     keys = {statement.subject.input_sha256: statement.noise.key}
     for row in claim.rows:
-        if not (_DIGEST.fullmatch(row.input_sha256) and _DIGEST.fullmatch(row.key)):
+        if not (DIGEST.fullmatch(row.input_sha256) and DIGEST.fullmatch(row.key)):
             raise ValueError("input_sha256 and key of a variant must be 64 hexadecimal digits")
         keys.setdefault(row.input_sha256, row.key)
     if any(keys[row.input_sha256] != row.key for row in claim.rows) or len(set(keys.values())) != len(keys):

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from certrad.models.certificates.labels import merkle_root, run_lengths
 from certrad.models.certificates.stated_samples import StatedSamples, StatedVariant, StatedVariants
-from certrad.models.certificates.window_box_text import ShownImage, box_text, tried_boxes
+from certrad.models.certificates.window_box_text import ShownImage, box_text, boxes_of_lists
 from certrad.models.types import LabelCounts
 from certrad.models.types.applied_window import (
     AppliedWindow,
@@ -31,14 +31,14 @@ from certrad.models.types.renderings import (
 from certrad.models.types.result import VariantResult, VariantsResult
 from certrad.models.types.variants import VariantRecord, VariantsEvidence, VariantsRequest
 
-_NOTHING_ELSE: Final = (
+NOTHING_ELSE: Final = (
     "It says nothing about other renderings, whether the class is right, or whether a finding is visible in them."
 )
 LIMITS_MEANT: Final = (
     "What the limits say of other windows, crops and files, and of alpha, is about the radius of the file as it was "
     "sent."
 )
-_INVALID: Final = "no class"
+NO_CLASS: Final = "no class"
 
 
 def state_variants(
@@ -114,7 +114,7 @@ def variants_result(stated: StatedVariants, class_names: Sequence[str], window: 
         counterexample=None if stated.counterexample is None else rows[stated.counterexample],
         rows=rows,
         text=stated.text,
-        boxes=tuple(tried_boxes(stated.lists, window)),
+        boxes=tuple(boxes_of_lists(stated.lists, window)),
     )
 
 
@@ -139,7 +139,7 @@ def variants_text(claim: StatedVariants, class_names: Sequence[str], alpha: floa
             f"Every one of the {len(rows)} listed renderings of the file has the class {name} "
             f"under noise, and so has every change of its model input of L2 norm below {claim.radius!r}. This claim "
             "and that of the radius are each false with probability at most "
-            f"{alpha!r}, together with at most {2 * alpha!r}. {boxes and boxes + ' '}{LIMITS_MEANT} {_NOTHING_ELSE}"
+            f"{alpha!r}, together with at most {2 * alpha!r}. {boxes and boxes + ' '}{LIMITS_MEANT} {NOTHING_ELSE}"
         )
     wanted = name + (f" with a radius of at least {claim.asked_radius!r}" if claim.asked_radius else "")
     row = rows[claim.counterexample]
@@ -147,7 +147,7 @@ def variants_text(claim: StatedVariants, class_names: Sequence[str], alpha: floa
     return (
         f"The class {wanted} was not shown for all of the {len(rows)} listed renderings of the file. Least was shown "
         f"for {describe(row.rendering)}: {agreeing} of its {n} samples have the class {name}, and "
-        f"the most frequent answer is {top_label(row.estimation, class_names)}. {LIMITS_MEANT} {_NOTHING_ELSE}"
+        f"the most frequent answer is {top_label(row.estimation, class_names)}. {LIMITS_MEANT} {NOTHING_ELSE}"
     )
 
 
@@ -229,7 +229,7 @@ def top_label(samples: StatedSamples, class_names: Sequence[str]) -> str:
         class_names: The names of the classes, in order.
     """
     top = LabelCounts(per_class=samples.per_class, invalid=samples.invalid).top
-    return _INVALID if top is None else class_names[top]
+    return NO_CLASS if top is None else class_names[top]
 
 
 def _window(window: AppliedWindow) -> str:

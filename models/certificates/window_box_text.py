@@ -7,14 +7,14 @@ from typing import Final
 from certrad.models.types.applied_window import AppliedWindow, FullRange
 from certrad.models.types.image import ImageRadius, NoImageRadius
 from certrad.models.types.variant_lists import VARIANTS_LIMIT, VariantList
-from certrad.models.types.window_boxes import TriedBox, WindowBounds, WindowBox, try_box, window_in_force
+from certrad.models.types.window_boxes import BoxNumbers, WindowBounds, WindowBox, box_numbers, window_in_force
 
 _LIMITS: Final = (
     "This says that the answer does not depend on the window within this range. It does not say that the answer is "
     "right, nor that the finding is visible in such a window."
 )
 _RENDERED_HERE: Final = (
-    "The service itself showed the grey levels of the file in these windows: a picture that a viewer saved in another "
+    "The service itself showed the grey levels of the file in these windows: an image that a viewer saved in another "
     "window is another file, and is not covered."
 )
 _UNITS: Final = {"HU": " HU", "grey level": " grey levels"}
@@ -38,7 +38,7 @@ class ShownImage:
         return _UNITS.get(self.radius.unit, "") if isinstance(self.radius, ImageRadius) else ""
 
 
-def tried_boxes(lists: Sequence[VariantList], window: AppliedWindow | None) -> list[TriedBox]:
+def boxes_of_lists(lists: Sequence[VariantList], window: AppliedWindow | None) -> list[BoxNumbers]:
     """Returns the boxes on some lists, as numbers.
 
     Args:
@@ -54,7 +54,7 @@ def tried_boxes(lists: Sequence[VariantList], window: AppliedWindow | None) -> l
         if boxes:
             raise ValueError("a box of windows must be about an image with a window")
         return []
-    return [try_box(listed, base, VARIANTS_LIMIT) for listed in boxes]
+    return [box_numbers(listed, base, VARIANTS_LIMIT) for listed in boxes]
 
 
 def box_text(lists: Sequence[VariantList], shown: ShownImage, answer: str) -> str:
@@ -68,7 +68,7 @@ def box_text(lists: Sequence[VariantList], shown: ShownImage, answer: str) -> st
     Raises:
         ValueError: The image has no window that a box could be about.
     """
-    unit, boxes = shown.unit, tried_boxes(lists, shown.window)
+    unit, boxes = shown.unit, boxes_of_lists(lists, shown.window)
     sentences = [
         f"Every window with a centre from {_number(box.centre[0])} to {_number(box.centre[1])}{unit} and a width from "
         f"{_number(box.width[0])} to {_number(box.width[1])}{unit} gives {answer}: all {box.cells} windows that these "

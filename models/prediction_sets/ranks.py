@@ -9,7 +9,7 @@ from certrad.models.types.calibration import LINE
 
 SLOPE: Final = Fraction(repr(LINE[0]))
 CONSTANT: Final = Fraction(repr(LINE[1]))
-"""The line a f + c of docs/mathematics.md, 11.3: a tenth of the misses pays for finite numbers of samples."""
+"""The line a f + c of docs/mathematics.md, 11.2: a tenth of the misses pays for finite numbers of samples."""
 
 
 def clean_level(beta: float) -> Fraction:

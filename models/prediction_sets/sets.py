@@ -2,14 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Self
 
-from certrad.models.prediction_sets.thresholds import is_threshold, robust_threshold
-
-STEPS_PER_UNIT: Final = 100
-"""The fixed list of radii is 0, 0.01, 0.02, ... in L2 norm of the model input."""
-RATIO_MAX: Final = 4.0
-"""The list ends at this many sigma."""
+from certrad.models.prediction_sets.ranks import clean_level, clean_quantile
+from certrad.models.prediction_sets.thresholds import may_be_threshold, robust_threshold
+from certrad.models.types.calibration import SET_RATIO_MAX, SET_STEPS_PER_UNIT, CalibrationCard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +22,18 @@ class SetRule:
     quantiles: tuple[int, ...]
     n: int
     sigma: float
+
+    @classmethod
+    def of_card(cls, card: CalibrationCard, beta: float) -> Self:
+        """Returns the rule of a calibration.
+
+        Args:
+            card: The calibration.
+            beta: The share of misses that is promised.
+        """
+        level = clean_level(beta)
+        quantiles = tuple(clean_quantile(group, level, card.poisoned_at_most) for group in card.groups)
+        return cls(quantiles=quantiles, n=card.n, sigma=card.sigma)
 
     def thresholds(self, n_test: int, radius: float) -> tuple[int, ...]:
         """Returns t of each class, of an image with n' samples.
@@ -48,7 +57,7 @@ class SetRule:
             counts: The samples of each class.
             n_test: The number n' of samples.
         """
-        low, high = 0, int(RATIO_MAX * self.sigma * STEPS_PER_UNIT + 1e-9)
+        low, high = 0, int(SET_RATIO_MAX * self.sigma * SET_STEPS_PER_UNIT + 1e-9)
         if self._size(counts, n_test, low) > 1:
             return None
         while low < high:
@@ -57,14 +66,14 @@ class SetRule:
                 low = middle
             else:
                 high = middle - 1
-        return low / STEPS_PER_UNIT if self._size(counts, n_test, low) == 1 else None
+        return low / SET_STEPS_PER_UNIT if self._size(counts, n_test, low) == 1 else None
 
     def _size(self, counts: Sequence[int], n_test: int, step: int) -> int:
         """Returns how many classes the set holds at a radius of the list, without computing any threshold."""
-        ratio = step / STEPS_PER_UNIT / self.sigma
+        ratio = step / SET_STEPS_PER_UNIT / self.sigma
         return sum(
             # A class is out where one count more than it has may still be the threshold.
-            count >= n_test or not is_threshold(count + 1, quantile, self.n, n_test, ratio)
+            count >= n_test or not may_be_threshold(count + 1, quantile, self.n, n_test, ratio)
             for count, quantile in zip(counts, self.quantiles, strict=True)
         )
 

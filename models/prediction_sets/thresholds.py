@@ -15,6 +15,7 @@ _Shares = NDArray[np.float64]
 _GRID: Final = np.concatenate([np.linspace(1.0, 2e-3, 4001), np.geomspace(2e-3, 1e-12, 400)[1:], [0.0]])
 """Values of P(clean count < q), falling: where the line is compared with the attacked count."""
 _COARSE: Final = 37
+"""Every so manieth value is compared first."""
 
 
 def probability_below(count: int, n: int, shares: ArrayLike) -> _Shares:
@@ -79,14 +80,14 @@ def robust_threshold(
     low, high = 0, n_test if quantile else 0  # every count satisfies 0
     while low < high:
         middle = (low + high + 1) // 2
-        if is_threshold(middle, quantile, n, n_test, ratio, slope=slope, constant=constant):
+        if may_be_threshold(middle, quantile, n, n_test, ratio, slope=slope, constant=constant):
             low = middle
         else:
             high = middle - 1
     return low
 
 
-def is_threshold(
+def may_be_threshold(
     count: int,
     quantile: int,
     n: int,

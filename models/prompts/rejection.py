@@ -13,8 +13,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from certrad.models.errors import Rejected
 from certrad.models.prompts.gate import Gate, SampleGate, mixed_similarities
+from certrad.models.types.rejection import require_tuned
 
 PREFIX: Final = "rejection."
 """Begins the names of its tensors in the checkpoint of a bank."""
@@ -134,9 +134,7 @@ class Rejection:
         Raises:
             Rejected: sigma_not_tuned, if it was not.
         """
-        low, high = self.sigmas[0], self.sigmas[-1]
-        if not low <= sigma <= high:
-            raise Rejected("sigma_not_tuned", f"the extra class of the bank was tuned for {low}..{high}, got {sigma}")
+        require_tuned(sigma, self.sigmas[0], self.sigmas[-1])
 
     def _bias(self, sigma: float) -> float:
         for low, high, first, last in zip(self.sigmas, self.sigmas[1:], self.biases, self.biases[1:], strict=False):

@@ -60,7 +60,7 @@ class CudaDelivery:
 
 
 class DirectDelivery:
-    """Returns logits that lie on the host already, or waits for a device that has no other way."""
+    """Returns logits as they are; reading them waits where they lie on another device."""
 
     def send(self, logits: torch.Tensor, /) -> Callable[[], torch.Tensor]:
         """Returns a function that returns the logits."""

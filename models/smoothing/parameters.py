@@ -22,16 +22,6 @@ def reach(p_a_lower: float, p_b_upper: float) -> float:
     return radius(p_a_lower, p_b_upper, 1.0)
 
 
-def is_within(reached: float, changes: tuple[float, ...]) -> bool:
-    """Returns whether some changes together are strictly within the ellipsoid.
-
-    Args:
-        reached: The reach R.
-        changes: Each change, in standard deviations of its noise.
-    """
-    return reached > 0 and math.hypot(*changes) < reached
-
-
 def parameter_limits(
     p_a_lower: float, p_b_upper: float, parameter_sigma: ParameterSigma, sigma: float, shares: Shares
 ) -> ParameterLimits:

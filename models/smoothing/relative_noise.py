@@ -113,7 +113,7 @@ def largest_centre(p_a_lower: float, p_b_upper: float, kappa: float, ln_width_si
 
     if not at(0.0) > 0:
         return 0.0
-    end = 8.0  # above 2 z(1 - 10^-6) / 2, the largest reach of published bounds
+    end = 8.0  # published bounds reach 4.76 standard deviations at most
     return float(optimize.brentq(at, 0.0, end, xtol=1e-6)) - 1e-6
 
 
@@ -132,7 +132,7 @@ def covers(p_a_lower: float, p_b_upper: float, kappa_max: float, centre: float, 
     """
     steps = max(1, math.ceil(kappa_max / _GRID_STEP))
     step = kappa_max / steps
-    slack = 2 * step / 2 * (0.40 / ln_width_sigma + 0.49)  # no point is farther than half a step from the grid
+    slack = step * (0.40 / ln_width_sigma + 0.49)  # of both classes, half a step from the grid: mathematics, 10.4
     return all(
         margin(p_a_lower, p_b_upper, RelativeChange.of(place * step, centre, ln_width_sigma)) > slack
         for place in range(-steps, steps + 1)

@@ -11,6 +11,8 @@ BETA_RANGE: Final = (0.001, 0.5)
 SET_DECIMALS: Final = 4
 SET_RATIO_MAX: Final = 4.0
 """The largest radius of a set, in sigma."""
+SET_STEPS_PER_UNIT: Final = 100
+"""The fixed list of radii of single classes is 0, 0.01, 0.02, ... in L2 norm of the model input."""
 DELTA: Final = 0.05
 """Probability that the calibration set is a worse one than a document says."""
 LINE: Final = (1.1, 0.0005)
@@ -211,7 +213,7 @@ class PredictionSetResult:
         calibration: Id of the calibration.
         beta: The share of misses that is promised, on images like those of the calibration.
         radius: L2 norm of the changes of the model input that the set allows for.
-        classes: The classes in the set, from 0; none where the image is unlike the calibration images.
+        classes: The classes in the set, from 0; none where no class reaches its threshold.
         labels: Their names.
         thresholds: For each class, the samples that put it into the set.
         single_up_to: The largest radius of the list at which one class alone is in; None for none.

@@ -44,9 +44,22 @@ class RejectionCard:
         Raises:
             Rejected: sigma_not_tuned, if it was not.
         """
-        low, high = self.sigma_range
-        if not low <= sigma <= high:
-            raise Rejected("sigma_not_tuned", f"the extra class of the bank was tuned for {low}..{high}, got {sigma}")
+        require_tuned(sigma, *self.sigma_range)
+
+
+def require_tuned(sigma: float, low: float, high: float) -> None:
+    """Checks that an extra class was tuned for a sigma.
+
+    Args:
+        sigma: Standard deviation of the noise, in pixels of [0, 1].
+        low: The smallest sigma that its threshold was set at.
+        high: The largest one.
+
+    Raises:
+        Rejected: sigma_not_tuned, if it was not.
+    """
+    if not low <= sigma <= high:
+        raise Rejected("sigma_not_tuned", f"the extra class of the bank was tuned for {low}..{high}, got {sigma}")
 
 
 def with_unlike(class_names: Sequence[str]) -> tuple[str, ...]:

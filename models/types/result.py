@@ -13,7 +13,7 @@ from certrad.models.types.renderings import Rendering
 from certrad.models.types.routing_summary import RoutingSummary
 from certrad.models.types.smoothing import AbstentionReason, Bound, Decision, Scope
 from certrad.models.types.variants import VariantsBase
-from certrad.models.types.window_boxes import TriedBox
+from certrad.models.types.window_boxes import BoxNumbers
 
 AdaptationName = Literal["none", "zero_shot", "gated"]
 WarningCode = ImageWarning | Literal["prompt_noise_space", "backbone_note"]
@@ -93,7 +93,7 @@ class VariantsResult:
     rows: tuple[VariantResult, ...]
     text: str
     base: VariantsBase = field(default="smoothed", metadata={"exclude_if": lambda base: base == "smoothed"})
-    boxes: tuple[TriedBox, ...] = field(default=(), metadata={"exclude_if": lambda boxes: not boxes})
+    boxes: tuple[BoxNumbers, ...] = field(default=(), metadata={"exclude_if": lambda boxes: not boxes})
 
     @property
     def samples(self) -> int:

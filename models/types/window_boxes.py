@@ -54,7 +54,7 @@ class WindowBounds:
     kind: Literal["window_bounds/1"] = "window_bounds/1"
 
     def __post_init__(self) -> None:
-        self.range.first_cells(0)  # the smallest width has the centres that are hardest to have
+        self.range.first_cells(0)  # raises ValueError where the lattice lacks the narrowest windows
 
     @property
     def range(self) -> WindowRange:
@@ -139,7 +139,7 @@ def box_cells(listed: BoxList, base: BaseWindow, most: int) -> list[CellVariant]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TriedBox:
+class BoxNumbers:
     """A box of windows as numbers, for whoever shows it.
 
     Attributes:
@@ -155,8 +155,8 @@ class TriedBox:
     cells: int
 
 
-def try_box(listed: BoxList, base: BaseWindow, most: int) -> TriedBox:
-    """Returns the numbers of a box.
+def box_numbers(listed: BoxList, base: BaseWindow, most: int) -> BoxNumbers:
+    """Returns the ends of a box, its function and the number of its cells.
 
     Args:
         listed: The list.
@@ -167,7 +167,7 @@ def try_box(listed: BoxList, base: BaseWindow, most: int) -> TriedBox:
         ValueError: See `box_range`.
     """
     box = box_range(listed, base)
-    return TriedBox(
+    return BoxNumbers(
         centre=(box.centre_low, box.centre_high),
         width=(box.width_low, box.width_high),
         function=base.function,

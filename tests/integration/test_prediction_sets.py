@@ -71,9 +71,11 @@ def calibrate(
         monkeypatch.setenv(name, value)
 
     def command(*words: str) -> int:
-        given = ["--images", str(images), "--name", "ward-3", "--site", "scanner A", "--sigma", "0.1", "--n", "20"]
-        given += ["--prompt", "template", "--adapter", "none", "--data-dir", str(settings.data_dir), *words]
-        return run("calibrate-sets", COMPUTING["calibrate-sets"], given)
+        given = ["--images", str(images), "--data-dir", str(settings.data_dir)]
+        if "--check" not in words:
+            given += ["--name", "ward-3", "--site", "scanner A", "--sigma", "0.1", "--n", "20"]
+            given += ["--prompt", "template", "--adapter", "none"]
+        return run("calibrate-sets", COMPUTING["calibrate-sets"], [*given, *words])
 
     return command
 
@@ -264,7 +266,7 @@ def test_classes_with_too_few_images_are_told(
     assert calibrate() == 0
     told = capsys.readouterr().err
     for name in TASK.class_names:
-        assert f"{name}: 3 images, but beta = 0.05 needs 22: it is in every set" in told
+        assert f"{name}: 3 images, but beta = 0.05 needs 22: it is on every list" in told
 
 
 def test_check_counts_the_misses_of_new_images_and_refuses_those_of_the_calibration(
@@ -278,10 +280,37 @@ def test_check_counts_the_misses_of_new_images_and_refuses_those_of_the_calibrat
     for label, name in enumerate(TASK.class_names):
         for number in range(IMAGES):
             (images / name / f"{number}.png").write_bytes(png(9_000 + 100 * label + number))
-    assert calibrate("--check", calibration.id, "--radius", "0.05", "--beta", "0.1") == 0
+    assert calibrate("--check", calibration.id, "--radius", "0.05") == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["images"] == 18
+    assert (found["images"], found["beta"]) == (18, 0.1)
     assert found["p_value"] == missed_p_value(18, found["missed"], 0.1)
+    assert found["misses_at_most"] > 0.1
+    assert found["p_value_at_most"] == missed_p_value(18, found["missed"], found["misses_at_most"])
+    assert calibrate("--check", calibration.id, "--beta", "0.2") == 0
+    assert json.loads(capsys.readouterr().out)["beta"] == 0.2
+
+
+def test_check_takes_the_classifier_and_its_noise_from_the_calibration(
+    calibrate: Callable[..., int], calibration: InstalledCalibration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert calibrate("--check", calibration.id, "--sigma", "0.1", "--pooled") == 2
+    told = capsys.readouterr().err
+    for option in ("--sigma", "--pooled"):
+        assert f"`{option}` does not go with `--check`" in told
+
+
+def test_bank_with_an_extra_class_is_refused_before_any_sample(
+    calibrate: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def drawn(*given: Any) -> Any:
+        raise AssertionError("a sample was drawn")
+
+    monkeypatch.setattr(SetSampling, "labels", drawn)
+    (bank,) = (name for name, card in shipped_prompts().items() if card.rejection is not None)
+    assert calibrate("--prompt", bank, "--adapter", str(DEFAULTS.default_adapter)) == 1
+    assert (
+        f"prompt_mismatch: prediction sets need a prompt without an extra class, got {bank}" in capsys.readouterr().err
+    )
 
 
 def test_missed_images_are_tested_exactly() -> None:

@@ -190,10 +190,11 @@ def _tell_few(card: CalibrationCard) -> None:
     for name, counts in groups.items():
         if len(counts) < needed:
             sys.stderr.write(
-                f"certrad: {name}: {len(counts)} images, but beta = {card.beta} needs {needed}: it is in every set\n"
+                f"certrad: {name}: {len(counts)} images, but beta = {card.beta} needs {needed}: it is on every list\n"
             )
         elif card.per_class and len(counts) < ENOUGH:
             sys.stderr.write(
-                f"certrad: {name}: {len(counts)} images; with fewer than {ENOUGH} a few poor images make every set "
-                "large; `--pooled` makes one threshold for all classes\n"
+                f"certrad: {name}: {len(counts)} images; with fewer than {ENOUGH} a few poor images make its "
+                "threshold 0, so that the class is on nearly every list; `--pooled` makes one threshold for all "
+                "classes\n"
             )

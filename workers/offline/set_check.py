@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from scipy import stats
 
 from certrad.models.errors import Rejected
-from certrad.models.prediction_sets.ranks import clean_level, clean_quantile
+from certrad.models.prediction_sets.evidence import misses_at_most
 from certrad.models.prediction_sets.sets import SetRule, prediction_set
 from certrad.models.types.calibration import CalibrationCard
 from certrad.workers.contract.exit_codes import DONE
@@ -24,7 +24,7 @@ from certrad.workers.settings import WorkerSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetCheck:
-    """The misses on newly labelled images, and how likely so many are if the promise holds.
+    """The misses on newly labelled images, and how likely so many are for two shares of misses.
 
     Attributes:
         calibration: Id of the calibration.
@@ -33,7 +33,9 @@ class SetCheck:
         images: Images that were counted.
         missed: Sets without the class of the folder.
         empty: Sets without any class.
-        p_value: P(Bin(images, beta) >= missed): a small one speaks against the promise.
+        p_value: P(Bin(images, beta) >= missed): a small one says that this calibration set misses more than beta.
+        misses_at_most: The bound of this calibration set's share of misses, as certificates state it.
+        p_value_at_most: P(Bin(images, misses_at_most) >= missed): a small one says that the bound does not hold.
         missed_of_class: Name of each class -> images, missed, p_value.
     """
 
@@ -44,6 +46,8 @@ class SetCheck:
     missed: int
     empty: int
     p_value: float
+    misses_at_most: float
+    p_value_at_most: float
     missed_of_class: dict[str, tuple[int, int, float]]
 
 
@@ -83,7 +87,7 @@ def missed_p_value(images: int, missed: int, beta: float) -> float:
     Args:
         images: The number of images.
         missed: Those whose set lacks their class.
-        beta: The share that is promised.
+        beta: The share of misses that is supposed.
     """
     return float(stats.binom.sf(missed - 1, images, beta))
 
@@ -96,14 +100,10 @@ def _check(
     digests: Sequence[str],
     options: Namespace,
 ) -> SetCheck:
-    beta, radius = options.beta, options.radius
+    beta, radius = card.beta if options.beta is None else options.beta, options.radius
     secret = sampling.epochs.named(card.seen.epoch_sha256)
-    rule = SetRule(
-        quantiles=tuple(clean_quantile(group, clean_level(beta), card.poisoned_at_most) for group in card.groups),
-        n=card.n,
-        sigma=card.sigma,
-    )
-    thresholds = rule.thresholds(sampling.n, radius)
+    thresholds = SetRule.of_card(card, beta).thresholds(sampling.n, radius)
+    at_most = misses_at_most(card, beta)
     missed, seen, empty = Counter[int](), Counter[int](), 0
     with progress_bar() as progress:
         pairs = zip(taken.images, digests, taken.sources, strict=True)
@@ -123,6 +123,8 @@ def _check(
         missed=missed.total(),
         empty=empty,
         p_value=missed_p_value(seen.total(), missed.total(), beta),
+        misses_at_most=at_most,
+        p_value_at_most=missed_p_value(seen.total(), missed.total(), at_most),
         missed_of_class={
             name: (seen[label], missed[label], missed_p_value(seen[label], missed[label], beta))
             for label, name in enumerate(card.class_names)

@@ -142,6 +142,12 @@ def load_sampling(
     choice = of_task(of, stores[0], cards.prompts, stores[1], prompt=prompt, adapter=adapter)
     if isinstance(choice.adaptation, ZeroShotAdaptation):
         raise Rejected("prompt_mismatch", "prediction sets need a prompt that does not depend on the image")
+    if choice.prompt is not None and choice.prompt.rejection is not None:
+        raise Rejected(
+            "prompt_mismatch",
+            f"prediction sets need a prompt without an extra class, got {choice.prompt_id}; choose another with "
+            "--prompt",
+        )
     spec = ClassifierSpec(
         backbone=choice.backbone,
         prompt=choice.prompt_id,

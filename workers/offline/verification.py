@@ -83,9 +83,9 @@ def verify_document(options: Namespace) -> int:
         if verification.valid:
             statement = read(opened.document)
     if statement is not None:
-        if calibration is not None and (of_set := statement.prediction_set) is not None:
+        if calibration is not None and (set_claim := statement.prediction_set) is not None:
             keys = None if issuer is None else issuer.public_keys
-            test = partial(set_checks.calibration_file, statement, of_set, calibration, keys)
+            test = partial(set_checks.calibration_file, statement, set_claim, calibration, keys)
             verification = replace(verification, checks=(*verification.checks, run_check("calibration", test)))
         if image is not None:
             of_image = _of_image(statement, image, options, cards, settings, warnings)

@@ -46,7 +46,8 @@ SET_LISTED: Final = _concept(
 SET_EMPTY: Final = _concept(
     "SET-EMPTY",
     "Empty list: unlike the calibration images",
-    "No class reaches its threshold. The image is unlike the calibration images.",
+    "No class reaches its threshold. At most the promised share of images like those of the calibration gets an empty "
+    "list.",
 )
 SET_CLASSES: Final = _concept(
     "SET-CLASSES", "Classes on the list", "The names of the classes on the list, or that it is empty."

@@ -35,7 +35,7 @@ def english_set_claim(stated: StatedPredictionSet, statement: Statement) -> str:
 
 
 def set_classes(stated: StatedPredictionSet, statement: Statement, texts: Texts) -> str:
-    """Returns the names of the classes on the list; where there is none, that the image is unlike the calibration's.
+    """Returns the names of the classes on the list; where there is none, that it is empty.
 
     Args:
         stated: What the document states of the set.
@@ -70,7 +70,9 @@ def _claim(stated: StatedPredictionSet, statement: Statement, texts: Texts, numb
             images=texts("set.images_of_each_class" if stated.per_class else "set.images"),
             altered=texts("set.altered", radius=number(stated.radius)) if stated.radius else "",
         ),
-        texts(holds, classes=_names(stated, statement)) if stated.classes else texts(holds),
+        texts(holds, classes=_names(stated, statement))
+        if stated.classes
+        else texts(holds, misses=_of_100(stated.beta, texts)),
     ]
     if stated.single_class is not None and stated.single_up_to is not None:
         sentences.append(texts("set.single", class_name=names[stated.single_class], radius=number(stated.single_up_to)))
@@ -79,6 +81,7 @@ def _claim(stated: StatedPredictionSet, statement: Statement, texts: Texts, numb
         texts(
             "set.share",
             misses=_of_100(stated.misses_at_most, texts),
+            of_any=texts("set.of_any_class") if stated.per_class else "",
             confidence=confidence if texts.language == "en" else texts.number(float(confidence)),
         )
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from certrad.models.certificates.stated_samples import StatedVariant, StatedVariants
 from certrad.models.certificates.statement import Statement
-from certrad.models.certificates.window_box_text import tried_boxes
+from certrad.models.certificates.window_box_text import boxes_of_lists
 from certrad.models.types import LabelCounts
 from certrad.models.types.applied_window import (
     AppliedWindow,
@@ -110,7 +110,7 @@ def _boxes(stated: StatedVariants, statement: Statement, texts: Texts, class_nam
     """Yields the sentences about boxes of windows; nothing without one."""
     window, radius = statement.subject.window, statement.radius_in_image_units
     unit = f" {texts.unit(radius.unit)}" if isinstance(radius, ImageRadius) and radius.unit != "stored value" else ""
-    boxes = tried_boxes(stated.lists, window)
+    boxes = boxes_of_lists(stated.lists, window)
     for box in boxes:
         yield texts(
             "variants.box",

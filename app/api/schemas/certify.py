@@ -162,9 +162,9 @@ class CertifyForm(SubmissionForm):
     parameter_sigma: Json[NoiseOnWindow] | None = Field(
         None,
         description="noise on the window under which the class is to hold too, as a JSON object with the standard "
-        "deviations `window_centre`, in units of the image after the rescale (HU), and `ln_window_width`: fixed "
-        "numbers, never taken from the header of the image; not with `sigma=auto`, `target_radius`, `zero_shot`, "
-        "`noise_space=image` or `variants`",
+        "deviations `window_centre` (0.01 to 16,384, in units of the image after the rescale: HU) and "
+        "`ln_window_width` (0.001 to 1): fixed numbers, never taken from the header of the image; not with "
+        "`sigma=auto`, `target_radius`, `zero_shot`, `noise_space=image` or `variants`",
         examples=['{"window_centre": 50, "ln_window_width": 0.2}'],
     )
     prediction_set: Identifier | None = Field(

@@ -6,8 +6,8 @@ import { count, radius } from "./format.js";
 import { may } from "./session.js";
 import { windowMap, windowsOf } from "./window_map.js";
 
-/** Returns a viewer of the variants of a job; `shows` says of a row whether its samples show the class; `bare`: its only answer is one without noise. */
-export function variantViewer(job, shows, bare) {
+/** Returns a viewer of the variants of a job; `shows` says of a row whether its samples show the class; `unsmoothed`: its only answer is one without noise. */
+export function variantViewer(job, shows, unsmoothed) {
   const { rows, counterexample } = job.result.variants;
   const least = counterexample === null ? -1 : rows.findIndex((row) => row.input_sha256 === counterexample.input_sha256 && row.name === counterexample.name);
   const windows = windowsOf(rows);
@@ -22,14 +22,14 @@ export function variantViewer(job, shows, bare) {
 
   function words(index) {
     const row = rows[index];
-    if (bare) return `${row.name}: the answer without noise is ${row.label}`;
+    if (unsmoothed) return `${row.name}: the answer without noise is ${row.label}`;
     return `${row.name}: the class is ${shows(row) ? "shown" : "not shown"}, ${row.agreeing} of ${row.samples} samples, most frequent answer ${row.label}`;
   }
 
   function choose(index) {
     place = index;
     const row = rows[place];
-    if (bare) show(facts, fact("Rendering", row.name), fact("Answer without noise", h(`span.${shows(row) ? "shown" : "not-shown"}`, row.label)));
+    if (unsmoothed) show(facts, fact("Rendering", row.name), fact("Answer without noise", h(`span.${shows(row) ? "shown" : "not-shown"}`, row.label)));
     else show(facts,
       fact("Rendering", row.name),
       fact("The class here is", shows(row) ? h("span.shown", "shown") : h("span.not-shown", "not shown")),
@@ -47,7 +47,7 @@ export function variantViewer(job, shows, bare) {
     h("div.stack-tight",
       sliders.map(({ element }) => element), others?.element,
       facts,
-      h("p.small.muted", bare ? "Answers without noise are no proof: a near-tie may fall the other way on another machine." : "Rows are data. The certificate claims only what it says about all of them together."),
+      h("p.small.muted", unsmoothed ? "Answers without noise are no proof: a near-tie may fall the other way on another machine." : "Rows are data. The certificate claims only what it says about all of them together."),
       back && h("div.row", back)));
 }
 

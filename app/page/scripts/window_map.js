@@ -6,7 +6,7 @@ const FEW = 8; // windows that are stepped through one by one
 const ROW = 14;
 const WIDE = 400;
 
-/** Returns the windows of a box by width and centre, or null where there is none, nor many listed windows. */
+/** Returns windows by width and centre: the cells of boxes, else the listed windows if more than FEW and some share a width; else null. */
 export function windowsOf(rows) {
   const all = rows.map(({ rendering }, index) => ({ index, ...(rendering.kind.startsWith("window/") ? rendering.window : rendering), rendering }));
   const inBox = all.filter(({ rendering }) => rendering.kind.startsWith("window_cell/"));

@@ -102,7 +102,7 @@ def _clouds(pen: Pen) -> Tensor:
 
 
 def _shapes(pen: Pen) -> Tensor:
-    """Returns ellipses, boxes and half planes of flat or cloudy grey on a flat background."""
+    """Returns ellipses, boxes and triangles of flat or cloudy grey on a flat background."""
     image = torch.full((pen.side, pen.side), pen.between(0, 1) if pen.chosen(0.6) else 0.0)
     for _ in range(pen.whole(1, 7)):
         down, right = pen.down - pen.between(-0.4, 0.4), pen.right - pen.between(-0.4, 0.4)

@@ -172,7 +172,7 @@ def _margins(rejection: Rejection, copies: Rivals, scale: float) -> list[Tensor]
 
 
 def _measured(rejection: Rejection, known: Rivals, outliers: Rivals, scale: float) -> list[dict[str, Any]]:
-    """Returns, for each sigma, the share of one noisy copy of each known image that the class rejects."""
+    """Returns, for each sigma, how many known images get the class, with an interval, and the share of outliers."""
     rows = []
     shares = zip(rejection.sigmas, _margins(rejection, known, scale), _margins(rejection, outliers, scale), strict=True)
     for sigma, of_known, of_outliers in shares:

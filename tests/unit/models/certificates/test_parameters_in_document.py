@@ -170,10 +170,11 @@ def test_words_name_class_limits_and_both_errors() -> None:
     alone, stretched, *_ = claim["limits"]
     for words in (
         "keeps the class class 0",
-        f"the centre by less than {alone['centre']};",
+        "near centre 40.0 HU, width 400.0 HU,",
+        f"(1) the centre alone by less than {alone['centre']} HU;",
         f"{100 * float(stretched['width_low']):.2f} to {100 * float(stretched['width_high']):.2f}%;",
         "probability at most 0.01, together with at most 0.02",
-        "A classifier of its own",
+        "about another classifier than that of the radius",
     ):
         assert words in claim["text"]
     assert "was not shown" in json.loads(genuine(NOT_SHOWN))["claims"][-1]["text"]

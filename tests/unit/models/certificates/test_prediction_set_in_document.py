@@ -178,7 +178,7 @@ def test_calibration_of_a_stranger_is_refused_where_the_issuer_is_known() -> Non
 def test_calibration_that_is_no_more_published_signs_nothing() -> None:
     statement = read(json.loads(genuine_set(SINGLE, installed(SINGLE))))
     with pytest.raises(ValueError, match="not published any more"):
-        set_checks.issued(statement, lambda _: None, TRUSTED)
+        set_checks.require_issued(statement, lambda _: None, TRUSTED)
 
 
 def test_what_was_published_beside_the_signed_file_of_a_calibration_signs_nothing() -> None:
@@ -188,15 +188,16 @@ def test_what_was_published_beside_the_signed_file_of_a_calibration_signs_nothin
     forged = replace(calibration, card=lower)
     statement = read(json.loads(genuine_set(SINGLE, calibration, counted=lower)))
     with pytest.raises(ValueError, match="quantiles are not those of the calibration"):
-        set_checks.issued(statement, lambda _: forged, TRUSTED)
+        set_checks.require_issued(statement, lambda _: forged, TRUSTED)
 
 
 def test_calibration_of_a_stranger_signs_nothing() -> None:
     stranger = write_calibration(card_of(SINGLE), Ed25519PrivateKey.generate())
     statement = read(json.loads(genuine_set(SINGLE, stranger)))
     with pytest.raises(ValueError, match="signed with a key that the issuer does not name"):
-        set_checks.issued(statement, lambda _: stranger, TRUSTED)
-    set_checks.issued(read(json.loads(genuine_set(SINGLE, installed(SINGLE)))), lambda _: installed(SINGLE), TRUSTED)
+        set_checks.require_issued(statement, lambda _: stranger, TRUSTED)
+    ours = installed(SINGLE)
+    set_checks.require_issued(read(json.loads(genuine_set(SINGLE, ours))), lambda _: ours, TRUSTED)
 
 
 @pytest.mark.parametrize("file", ["signed by a stranger", "changed after it was signed"])
@@ -256,7 +257,7 @@ def test_empty_set_says_what_it_means_and_is_not_filled() -> None:
     result = certification_result(made, warnings=(), timing={})
     assert result.prediction_set is not None
     assert result.prediction_set.labels == ()
-    assert "The image is unlike the calibration images." in result.prediction_set.text
+    assert "At most 10 of 100 images like those of the calibration get an empty list." in result.prediction_set.text
 
 
 def test_calibration_is_read_back_byte_for_byte() -> None:

@@ -171,12 +171,12 @@ def test_words_name_the_box_its_unit_and_its_limits() -> None:
         "417 windows that these are rounded to were tried."
     ) in text
     assert "It does not say that the answer is right, nor that the finding is visible in such a window." in text
-    assert "a picture that a viewer saved" not in text
+    assert "an image that a viewer saved" not in text
 
 
 def test_words_about_a_file_of_eight_bits_speak_of_the_service_alone() -> None:
     text = json.loads(genuine(case(SMALL, window=FullRange())))["claims"][-1]["text"]
-    assert "a picture that a viewer saved in another window is another file, and is not covered" in text
+    assert "an image that a viewer saved in another window is another file, and is not covered" in text
 
 
 def test_box_that_fails_names_a_window_that_anyone_can_open() -> None:
