@@ -201,6 +201,7 @@ def form(doc):
     names, extra = doc["classifier"]["class_names"], of_kind(parts, "rejection/1")
     yield [at for at, name in enumerate(names) if name == UNLIKE] == ([len(names) - 1] if extra else [])
     yield not extra or (integer(extra["rejection_index"]) == len(names) - 1 and not of_kind(parts, "noisy_image/1"))
+    yield not (extra and of_kind(doc["claims"], "prediction_set/1"))  # no image is known of the extra class
     yield any(re.fullmatch(form, " ".join(each["kind"] for each in (*doc["claims"], *parts))) for form in FORMS)
 
 
@@ -362,12 +363,16 @@ def prediction_set(doc, claim, raw):
     yield all(fits(t, q, claim["radius"]) for q, t in {row[1:3] for row in rows})
     yield claim["classes"] == [str(k) for k, t in enumerate(needed) if counts[k] >= t] and claim["delta"] == "0.05"
     yield (single is None) == (up_to is None) and Fraction(up_to or "0") * 100 % 1 == 0
+    alone = claim["classes"] == [single] and number(up_to) >= number(claim["radius"])  # a grid loses one count at most
+    yield single is None or (alone and not fits(counts[integer(single)] + 2, quantiles[integer(single)], up_to))
     yield all(fits(counts[k] + 1, q, up_to) for k, q in enumerate(quantiles) if single not in (None, str(k)))
     share = min((number(claim["misses_at_most"]) - mpf("0.0005")) / mpf("1.1"), 1 - TIE)
-    yield all(share > 0 and beta_below(at, m + 1 - at, share) >= mpf("0.95") - TIE for m, _, _, at in {*rows} if at)
+    before = {(math.floor(level * (m + 1)), m) for m, _, _, rank in rows if rank}  # ranks before any replacement
+    yield all(share > 0 and beta_below(at, m + 1 - at, share) >= mpf("0.95") - TIE for at, m in before)
     if raw:
         card, digest = json.loads(raw), sha256(raw).hexdigest()  # the signature of the document covers this digest
         yield claim["calibration_sha256"] == digest and claim["calibration"] == f"{card['name']}-{digest[:16]}"
+        yield (card["slope"], card["constant"], canonical(card)) == ("1.1", "0.0005", raw)
         yield all(card[name] == claim[name] for name in ("n", "per_class", "poisoned_at_most"))
         yield card["class_names"] == doc["classifier"]["class_names"] and card["sigma"] == sigma
         yield all(card[name] == doc["noise"][name] for name in ("law", "classifier_sha256"))
@@ -391,6 +396,16 @@ def noise_space(doc, image):
     yield mp.fprod(integer(image[name]) for name in SHAPE) * (drawn + 2 * u * (2.4 * s + 510)) <= UNIT
 
 
+def is_signed(doc):
+    """Whether it is what the holder of the key that it names has signed, in the one spelling of that signature."""
+    try:
+        holder, value = bytes.fromhex(doc["signature"]["public_key"]), bytes.fromhex(doc["signature"]["value"])
+        Ed25519PublicKey.from_public_bytes(holder).verify(value, canonical({**doc, "signature": None}))
+    except (InvalidSignature, KeyError, TypeError, ValueError):
+        return False
+    return doc["signature"] == {"algorithm": "Ed25519", "public_key": holder.hex(), "value": value.hex()}
+
+
 def checks(doc, raw, published, sets, card):
     claim, params, decision, every_part = doc["claims"][0], doc["params"], doc["decision"], doc["classifier"]["parts"]
     _, text, *tuned = (part for part in every_part if part["kind"] not in BESIDES)
@@ -398,13 +413,7 @@ def checks(doc, raw, published, sets, card):
     yield "canonical", canonical(doc) == raw, "the bytes are not the canonical JSON of what they say"
     yield "schema", all(form(doc)), "fields, claims or parts are not those of the schema"
     seal, routing, names = doc["signature"] or {}, routing_of(doc), doc["classifier"]["class_names"]
-    try:
-        holder, value = bytes.fromhex(seal["public_key"]), bytes.fromhex(seal["value"])
-        Ed25519PublicKey.from_public_bytes(holder).verify(value, canonical({**doc, "signature": None}))
-        plain_seal = seal == {"algorithm": "Ed25519", "public_key": holder.hex(), "value": value.hex()}
-        yield "signature", plain_seal, "it is not Ed25519, or spelled in another way"
-    except (InvalidSignature, KeyError, ValueError):
-        yield "signature", False, "it is not signed, or was changed after it was signed"
+    yield "signature", is_signed(doc), "it is not signed, or was changed after it was signed"
     key, noise = seal.get("public_key", "?"), doc["noise"]
     revoked = sha256(bytes.fromhex(key)).hexdigest() in published if re.fullmatch("[0-9a-f]{64}", key) else False
     why = ("signed by another", "signing key was revoked")[revoked] if published else "no key was given"
@@ -509,9 +518,14 @@ def checks(doc, raw, published, sets, card):
         right = all(window_noise(doc, parameters, index if certified else None, share["p_a"], share["p_b"]))
         yield "parameters", right, "the claim about noise on the window does not follow from its labels"
     if set_claim:
-        right = all(prediction_set(doc, set_claim, card))
-        yield "prediction_set", right, "it does not follow from counts or calibration"
-        yield "calibration", bool(card) or None, "no file of the calibration was given"
+        yield (
+            "prediction_set",
+            all(prediction_set(doc, set_claim, card)),
+            "it does not follow from counts or calibration",
+        )
+        signed = is_signed(json.loads(card)) if card else None
+        ours = signed and (not published or json.loads(card)["signature"]["public_key"] in published)
+        yield "calibration", ours, "not signed by this issuer" if card else "no file of the calibration was given"
 
 
 def main():

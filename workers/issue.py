@@ -4,7 +4,7 @@ Nothing is signed that does not verify and is not about the job.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, is_dataclass
 from hashlib import sha256
 from typing import Final, cast
@@ -136,6 +136,7 @@ def sign_document(
     record: JobRecord,
     key: Ed25519PrivateKey,
     calibrations: Callable[[str], InstalledCalibration | None] = lambda _: None,
+    calibration_keys: Collection[str] = (),
 ) -> bytes:
     """Returns the signed document, byte for byte as it is to be stored.
 
@@ -148,6 +149,7 @@ def sign_document(
         record: The job.
         key: The signing key.
         calibrations: Returns the calibration of an id; None where it is not known.
+        calibration_keys: The public keys whose calibrations count.
 
     Raises:
         Rejected: `invalid_certificate`, with the first check that fails.
@@ -160,7 +162,7 @@ def sign_document(
                 raise ValueError(f"{check.name}: {check.detail}")
         statement = read(parse(content))
         _check_subject(statement, record)
-        set_checks.require_issued(statement, calibrations)
+        set_checks.require_issued(statement, calibrations, calibration_keys)
         _check_result(statement, result)
     except (ValueError, TypeError) as refusal:
         raise Rejected("invalid_certificate", str(refusal)) from refusal
@@ -284,8 +286,8 @@ def _store(settings: WorkerSettings, redis: Redis, hand_over: HandOver, record: 
     """
     keys = SigningKeys(settings.signing_dir)
     try:
-        key = keys.current()
-        content = sign_document(hand_over.document or b"", hand_over.result, record, key, Calibrations(redis).get)
+        key, calibrations = keys.current(), Calibrations(redis).get
+        content = sign_document(hand_over.document or b"", hand_over.result, record, key, calibrations, keys.trusted())
         keys.publish(Keyring(redis))
         envelopes = seal(content, key)
         _own(settings, content, record.submission.tenant)

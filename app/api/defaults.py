@@ -102,7 +102,7 @@ def resolve(form: CertifyForm, catalogue: Catalogue, settings: ApiSettings) -> C
     if extra is not None:
         for sigma in request.sigma.sigmas:
             extra.require(sigma)
-    return replace(request, prediction_set=requested_set(form, request, catalogue.calibrations))
+    return replace(request, prediction_set=requested_set(form, request, catalogue))
 
 
 def _check_enough_samples(request: CertifyRequest) -> None:

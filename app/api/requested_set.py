@@ -3,7 +3,7 @@
 from certrad.app.api.problems import InvalidRequest
 from certrad.app.api.schemas.certify import CertifyForm
 from certrad.models.errors import Rejected
-from certrad.models.types import CertifyRequest
+from certrad.models.types import CertifyRequest, TaskCard
 from certrad.models.types.calibration import (
     SET_DECIMALS,
     SET_RATIO_MAX,
@@ -11,12 +11,11 @@ from certrad.models.types.calibration import (
     PredictionSetRequest,
     check_beta,
 )
-from certrad.workers.contract.calibrations import Calibrations
+from certrad.models.types.window import FileWindow
+from certrad.workers.contract.catalogue import Catalogue
 
 
-def requested_set(
-    form: CertifyForm, request: CertifyRequest, calibrations: Calibrations
-) -> PredictionSetRequest | None:
+def requested_set(form: CertifyForm, request: CertifyRequest, catalogue: Catalogue) -> PredictionSetRequest | None:
     """Returns the prediction set that a form asks for; None for none.
 
     What only an engine knows, the precision and the noise law, is compared before sampling.
@@ -24,7 +23,7 @@ def requested_set(
     Args:
         form: The fields that the client sent.
         request: The request without a prediction set.
-        calibrations: The calibrations that a request may name.
+        catalogue: The calibrations that a request may name, and their tasks.
 
     Raises:
         InvalidRequest: The fields do not go together.
@@ -38,10 +37,10 @@ def requested_set(
     if form.prediction_radius is None:
         raise InvalidRequest({"prediction_radius": "must be sent with `prediction_set`; 0 for images as they are"})
     sigma = _fixed_sigma(form)
-    installed = calibrations.get(form.prediction_set)
+    installed = catalogue.calibrations.get(form.prediction_set)
     if installed is None:
         raise Rejected("calibration_not_found", "`prediction_set` must be an id of GET /calibrations")
-    _require_same(installed.card, request, sigma)
+    _require_same(installed.card, request, sigma, catalogue.tasks().get(installed.card.task))
     beta = installed.card.beta if form.beta is None else form.beta
     try:
         check_beta(beta)
@@ -77,7 +76,7 @@ def _fixed_sigma(form: CertifyForm) -> float:
     return form.sigma
 
 
-def _require_same(card: CalibrationCard, request: CertifyRequest, sigma: float) -> None:
+def _require_same(card: CalibrationCard, request: CertifyRequest, sigma: float, task: TaskCard | None) -> None:
     spec = request.classifier
     facts = {
         "sigma": (card.sigma, sigma),
@@ -85,6 +84,8 @@ def _require_same(card: CalibrationCard, request: CertifyRequest, sigma: float) 
         "adapter": (card.adapter, spec.adapter),
         "prompt": (card.prompt, spec.prompt),
         "classes": (card.class_names, spec.class_names),
+        "window": (None if task is None else FileWindow.of_task(task.windows), request.window),
+        "region": (None, request.region),
     }
     if others := [name for name, (made, given) in facts.items() if made != given]:
         raise Rejected("calibration_mismatch", f"the calibration was made with another {', '.join(others)}")

@@ -11,10 +11,12 @@ from certrad.models.certificates.calibration_card import read_calibration
 from certrad.models.certificates.exact_thresholds import Transfer, may_be_threshold, shows_misses
 from certrad.models.certificates.prediction_sets import StatedPredictionSet, prediction_set_text
 from certrad.models.certificates.statement import Statement
-from certrad.models.prediction_sets.ranks import clean_level, clean_quantile, rank
+from certrad.models.prediction_sets.ranks import clean_level, clean_quantile, rank, rank_of_misses
 from certrad.models.types.calibration import DELTA, SET_STEPS_PER_UNIT, InstalledCalibration
 
 _STEP_TIE = 1e-9
+_GRID_LOSS = 1
+"""A threshold may be this many counts smaller than the largest one (docs/mathematics.md, 11.3)."""
 
 
 def prediction_set(statement: Statement, claim: StatedPredictionSet) -> str:
@@ -47,7 +49,7 @@ def prediction_set(statement: Statement, claim: StatedPredictionSet) -> str:
     if claim.classes != reached:
         raise ValueError(f"the classes that reach their thresholds are {list(reached)}, got {list(claim.classes)}")
     _check_single(statement, claim)
-    if claim.delta != DELTA or not _shows_misses(claim, ranks):
+    if claim.delta != DELTA or not _shows_misses(claim):
         raise ValueError(f"misses_at_most does not follow from the number of images with delta = {DELTA}")
     if request.prediction_set is None or claim.text != prediction_set_text(
         request.prediction_set, claim, statement.classifier.class_names
@@ -111,12 +113,17 @@ def calibration_file(
     return calibration(statement, claim, installed)
 
 
-def require_issued(statement: Statement, calibrations: Callable[[str], InstalledCalibration | None]) -> None:
+def require_issued(
+    statement: Statement, calibrations: Callable[[str], InstalledCalibration | None], public_keys: Collection[str]
+) -> None:
     """Refuses a prediction set that does not follow from the calibration that it names.
+
+    What was published beside the signed file of the calibration has no part in it.
 
     Args:
         statement: The document.
         calibrations: Returns the calibration of an id; None where it is not known.
+        public_keys: The keys of this installation that are not revoked; one of them must have signed the calibration.
 
     Raises:
         ValueError: It is such a set, or the calibration is not known any more.
@@ -125,7 +132,7 @@ def require_issued(statement: Statement, calibrations: Callable[[str], Installed
         return
     if (installed := calibrations(claim.calibration)) is None:
         raise ValueError(f"the calibration {claim.calibration} is not published any more")
-    calibration(statement, claim, installed)
+    calibration_file(statement, claim, installed.document.encode(), public_keys)
 
 
 def _ranks(claim: StatedPredictionSet, n_classes: int) -> list[int]:
@@ -146,22 +153,29 @@ def _transfer(statement: Statement, claim: StatedPredictionSet, quantile: int, r
 
 
 def _check_single(statement: Statement, claim: StatedPredictionSet) -> None:
-    """Checks that no other class is in at the radius up to which one class alone is in."""
+    """Checks that one class alone is in at the radius that was asked for, and up to the one that is stated."""
     if (claim.single_up_to is None) != (claim.single_class is None):
         raise ValueError("single_up_to and single_class must be given together")
     if claim.single_up_to is None or claim.single_class is None:
         return
     steps = claim.single_up_to * SET_STEPS_PER_UNIT
-    if not (0 <= claim.single_class < len(claim.quantiles) and abs(steps - round(steps)) < _STEP_TIE):
-        raise ValueError("single_up_to must be a multiple of 0.01, and single_class a class")
+    if claim.classes != (claim.single_class,) or claim.single_up_to < claim.radius:
+        raise ValueError("single_class must be the only class of the set, and single_up_to at least its radius")
+    if abs(steps - round(steps)) >= _STEP_TIE:
+        raise ValueError(f"single_up_to must be a multiple of 0.01, got {claim.single_up_to}")
     for index, (count, quantile) in enumerate(zip(statement.estimation.per_class, claim.quantiles, strict=True)):
         transfer = _transfer(statement, claim, quantile, claim.single_up_to)
-        if index != claim.single_class and not may_be_threshold(count + 1, transfer):
+        if index == claim.single_class:
+            if may_be_threshold(count + 1 + _GRID_LOSS, transfer):
+                raise ValueError(f"at single_up_to = {claim.single_up_to} the set does not hold class {index}")
+        elif not may_be_threshold(count + 1, transfer):
             raise ValueError(f"at single_up_to = {claim.single_up_to} the set holds another class: {index}")
 
 
-def _shows_misses(claim: StatedPredictionSet, ranks: list[int]) -> bool:
-    groups = [(images, place) for images, place in set(zip(claim.images, ranks, strict=True)) if place]
+def _shows_misses(claim: StatedPredictionSet) -> bool:
+    level = clean_level(claim.beta)
+    ranks = {images: rank_of_misses(images, level, claim.poisoned_at_most) for images in claim.images}
+    groups = [(images, place) for images, place in ranks.items() if place]
     if not groups:
         return claim.misses_at_most == 0
     if not math.isclose(claim.misses_at_most, round(claim.misses_at_most, 6), abs_tol=1e-12):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from certrad.models.prediction_sets.confidence import most_misses
-from certrad.models.prediction_sets.ranks import clean_level, rank
+from certrad.models.prediction_sets.ranks import clean_level, rank_of_misses
 from certrad.models.prediction_sets.sets import SetRule, prediction_set
 from certrad.models.types.calibration import DELTA, CalibrationCard, PredictionSetEvidence, PredictionSetRequest
 
@@ -24,7 +24,9 @@ def find_prediction_set(
     """
     rule = SetRule.of_card(card, asked.beta)
     thresholds, single = rule.thresholds(n_test, asked.radius), rule.single_up_to(counts, n_test)
-    alone = () if single is None else prediction_set(counts, rule.thresholds(n_test, single))
+    classes = prediction_set(counts, thresholds)
+    if len(classes) != 1 or (single is not None and single < asked.radius):
+        single = None  # a class that comes in beyond the radius only is no answer to what was asked
     return PredictionSetEvidence(
         n=card.n,
         per_class=card.per_class,
@@ -32,9 +34,9 @@ def find_prediction_set(
         images=tuple(map(len, card.groups)),
         quantiles=rule.quantiles,
         thresholds=thresholds,
-        classes=prediction_set(counts, thresholds),
+        classes=classes,
         single_up_to=single,
-        single_class=alone[0] if alone else None,
+        single_class=None if single is None else classes[0],
         misses_at_most=misses_at_most(card, asked.beta),
     )
 
@@ -50,5 +52,5 @@ def misses_at_most(card: CalibrationCard, beta: float) -> float:
     """
     level = clean_level(beta)
     sizes = [len(group) for group in card.groups]
-    misses = [most_misses(size, rank(size, level, card.poisoned_at_most), DELTA) for size in sizes]
+    misses = [most_misses(size, rank_of_misses(size, level, card.poisoned_at_most), DELTA) for size in sizes]
     return math.ceil(max(misses) * _MILLIONTHS) / _MILLIONTHS

@@ -5,8 +5,10 @@ from fractions import Fraction
 from math import floor
 from typing import Final
 
-SLOPE: Final = Fraction(11, 10)
-CONSTANT: Final = Fraction(1, 2000)
+from certrad.models.types.calibration import LINE
+
+SLOPE: Final = Fraction(repr(LINE[0]))
+CONSTANT: Final = Fraction(repr(LINE[1]))
 """The line a f + c of docs/mathematics.md, 11.2: a tenth of the misses pays for finite numbers of samples."""
 
 
@@ -35,6 +37,22 @@ def rank(images: int, level: Fraction, poisoned: int = 0) -> int:
     if images < 0 or poisoned < 0:
         raise ValueError(f"images and poisoned must be >= 0, got {images!r} and {poisoned!r}")
     return max(0, floor(level * (images + 1)) - poisoned)
+
+
+def rank_of_misses(images: int, level: Fraction, poisoned: int = 0) -> int:
+    """Returns l = floor(level (m + 1)), the rank that the misses of one calibration set follow; 0 for no threshold.
+
+    The threshold after a replacement is at most that of rank l before, and may be equal: misses follow l, not l - v.
+
+    Args:
+        images: The number m of calibration images.
+        level: See `clean_level`.
+        poisoned: The number v of calibration images that may have been replaced by anything.
+
+    Raises:
+        ValueError: A number is negative.
+    """
+    return rank(images, level) if rank(images, level, poisoned) else 0
 
 
 def images_needed(level: Fraction, poisoned: int = 0) -> int:

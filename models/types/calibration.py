@@ -15,6 +15,8 @@ SET_STEPS_PER_UNIT: Final = 100
 """The fixed list of radii of single classes is 0, 0.01, 0.02, ... in L2 norm of the model input."""
 DELTA: Final = 0.05
 """Probability that the calibration set is a worse one than a document says."""
+LINE: Final = (1.1, 0.0005)
+"""a and c of the line a f + c, which is the same for every calibration (docs/mathematics.md, 11.2)."""
 SITE_MAX: Final = 200
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -100,8 +102,7 @@ class CalibrationCard:
                 raise ValueError(f"{name} must be 64 hexadecimal digits")
         check_sigma(self.sigma)
         check_beta(self.beta)
-        if not 1 <= self.n <= N_MAX or self.poisoned_at_most < 0:
-            raise ValueError(f"n must be in 1..{N_MAX} and poisoned_at_most >= 0")
+        self._check_rule()
         if len(self.counts) != len(self.class_names) or not any(self.counts):
             raise ValueError("counts must be of every class, and of at least one image")
         for counts in self.counts:
@@ -109,6 +110,12 @@ class CalibrationCard:
                 raise ValueError("the counts of a class must be sorted, from 0 to n")
         if len(self.seen.digests) != self.images:
             raise ValueError("there must be one digest for each image")
+
+    def _check_rule(self) -> None:
+        if (self.slope, self.constant) != LINE:
+            raise ValueError(f"slope and constant must be {LINE[0]} and {LINE[1]}, which all thresholds are made with")
+        if not 1 <= self.n <= N_MAX or self.poisoned_at_most < 0:
+            raise ValueError(f"n must be in 1..{N_MAX} and poisoned_at_most >= 0")
 
     @property
     def images(self) -> int:
@@ -180,7 +187,8 @@ class PredictionSetEvidence:
         quantiles: For each class, the count that its threshold is made of; 0 for none.
         thresholds: For each class, the samples of this image that put it into the set.
         classes: The classes in the set, from 0.
-        single_up_to: The largest radius of the list 0, 0.01, 0.02, ... at which one class alone is in; None for none.
+        single_up_to: The largest radius of the list 0, 0.01, 0.02, ... at which one class alone is in; None unless this
+            class alone is in at the radius that was asked for, which must not be larger.
         single_class: That class; None for none.
         misses_at_most: With confidence 1 - DELTA, the share of misses with this calibration set is at most this.
     """

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from redis import Redis
 
+from certrad.app.api import requested_set
 from certrad.models.certificates import set_checks
 from certrad.models.certificates.calibration_card import read_calibration, write_calibration
 from certrad.models.certificates.canonical import canonical
@@ -157,6 +158,8 @@ def test_calibrations_are_listed_without_counts_and_digests(api: TestClient, cal
     ("fields", "code"),
     [
         ({"sigma": "0.25"}, "calibration_mismatch"),
+        ({"window": "40,400"}, "calibration_mismatch"),
+        ({"region": "0,0,32,32"}, "calibration_mismatch"),
         ({"adapter": DEFAULTS.default_adapter}, "calibration_mismatch"),
         ({"adapter": DEFAULTS.default_adapter, "prompt": DEFAULTS.default_bank}, "calibration_mismatch"),
         ({"prediction_set": "ward-3-0123456789abcdef"}, "calibration_not_found"),
@@ -197,6 +200,15 @@ def test_engine_refuses_a_calibration_of_another_classifier(
     other = write_calibration(replace(calibration.card, **change), Ed25519PrivateKey.generate())  # type: ignore[arg-type]
     Calibrations(redis).publish(other)
     job = certify(png(7), prediction_set=other.id)
+    assert (job["status"], job["error"]["code"]) == ("failed", "calibration_mismatch")
+
+
+@pytest.mark.parametrize("fields", [{"window": "40,400"}, {"region": "0,0,32,32"}])
+def test_engine_refuses_another_rendering_than_that_of_the_calibration(
+    certify: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, fields: dict[str, str]
+) -> None:
+    monkeypatch.setattr(requested_set, "_require_same", lambda *_: None)
+    job = certify(png(7), **fields)
     assert (job["status"], job["error"]["code"]) == ("failed", "calibration_mismatch")
 
 
@@ -306,11 +318,13 @@ def test_missed_images_are_tested_exactly() -> None:
     assert missed_p_value(20, 1, 0.05) == pytest.approx(1 - 0.95**20)
 
 
-def test_published_calibrations_are_those_of_the_folder_that_can_be_read(
+def test_published_calibrations_are_those_of_the_folder_that_the_installation_has_signed(
     calibration: InstalledCalibration, settings: WorkerSettings, redis: Redis
 ) -> None:
     damaged = settings.calibrations_dir / "ward-3-0123456789abcdef.json"
     damaged.write_text(calibration.document.replace("scanner A", "scanner B"), encoding="utf-8")
+    stranger = write_calibration(calibration.card, Ed25519PrivateKey.generate())
+    (settings.calibrations_dir / f"{stranger.id}.json").write_text(stranger.document, encoding="utf-8")
     Calibrations(redis).forget(calibration.id)
     calibration_store.publish_all(redis, settings.calibrations_dir)
     assert Calibrations(redis).read_all() == [calibration]

@@ -54,10 +54,10 @@ def card_of(case: Case, counts: tuple[tuple[int, ...], ...] = COUNTS) -> Calibra
 
 
 def installed(
-    case: Case, counts: tuple[tuple[int, ...], ...] = COUNTS, *, pooled: bool = False
+    case: Case, counts: tuple[tuple[int, ...], ...] = COUNTS, *, pooled: bool = False, poisoned: int = 0
 ) -> InstalledCalibration:
     """Returns the signed calibration of the classifier of a case."""
-    return write_calibration(replace(card_of(case, counts), per_class=not pooled), ISSUER)
+    return write_calibration(replace(card_of(case, counts), per_class=not pooled, poisoned_at_most=poisoned), ISSUER)
 
 
 def facts_with_set(

@@ -10,6 +10,7 @@ from certrad.models.errors import Rejected
 from certrad.models.files import create_file
 from certrad.models.types.calibration import InstalledCalibration
 from certrad.workers.contract.calibrations import Calibrations
+from certrad.workers.contract.keyring import Keyring
 
 _log = structlog.get_logger()
 
@@ -51,9 +52,21 @@ def read_stored(directory: Path, calibration_id: str) -> InstalledCalibration:
 
 
 def publish_all(redis: Redis, directory: Path) -> None:
-    """Publishes every sound calibration of this node's folder; a damaged one is logged."""
+    """Publishes every sound calibration of this node's folder that a key of the installation has signed.
+
+    A damaged one, and one of a stranger, is logged. Intake publishes the keys: until it has, none of them counts, and
+    engines try again whenever they publish what they offer.
+
+    Args:
+        redis: The job store.
+        directory: The folder.
+    """
+    known = {key.public_key for key in Keyring(redis).signing_keys()}
     for path in sorted(directory.glob("*.json")):
         try:
-            Calibrations(redis).publish(read_stored(directory, path.stem))
+            calibration = read_stored(directory, path.stem)
+            if (signature := calibration.card.signature) is None or signature.public_key not in known:
+                raise Rejected("calibration_not_found", f"{path.name} is signed with a key of another installation")
+            Calibrations(redis).publish(calibration)
         except Rejected as rejected:
-            _log.warning("calibration not published", calibration=path.stem, reason=rejected.code)
+            _log.warning("calibration not published", calibration=path.stem, reason=rejected.detail)

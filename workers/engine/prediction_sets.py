@@ -6,9 +6,10 @@ from certrad.models.certificates.calibration_card import read_calibration
 from certrad.models.certificates.noise_key import classifier_digest
 from certrad.models.errors import Rejected
 from certrad.models.prediction_sets.evidence import find_prediction_set
-from certrad.models.types import CertifyRequest
+from certrad.models.types import CertifyRequest, TaskCard
 from certrad.models.types.calibration import CalibrationCard, PredictionSetEvidence
 from certrad.models.types.evidence import Evidence
+from certrad.models.types.window import FileWindow
 from certrad.workers.contract.calibrations import Calibrations
 from certrad.workers.engine.certification_input import CertificationInput
 from certrad.workers.engine.job_setup import LabellingSetup
@@ -33,7 +34,7 @@ def job_calibration(given: CertificationInput, setup: LabellingSetup, runtime: R
     if installed is None or hashlib.sha256(installed.document.encode()).hexdigest() != asked.sha256:
         raise Rejected("calibration_not_found", f"the calibration {asked.calibration!r} is not published any more")
     card = read_calibration(installed.document.encode()).card
-    _require_same(card, given.request, setup)
+    _require_same(card, given.request, setup, runtime.catalogue.tasks().get(card.task))
     _require_unseen(card, given.image.input_sha256, runtime)
     return card
 
@@ -56,13 +57,15 @@ def prediction_set_of(
     return find_prediction_set(request.prediction_set, card, counts.per_class, counts.total)
 
 
-def _require_same(card: CalibrationCard, request: CertifyRequest, setup: LabellingSetup) -> None:
+def _require_same(card: CalibrationCard, request: CertifyRequest, setup: LabellingSetup, task: TaskCard | None) -> None:
     facts = {
         "sigma": (card.sigma, request.sigma.first),
         "classes": (card.class_names, request.classifier.class_names),
         "precision": (card.dtype, setup.parts.dtype),
         "noise law": (card.law, setup.parts.law),
         "classifier": (card.classifier_sha256, classifier_digest(setup.parts)),
+        "window": (None if task is None else FileWindow.of_task(task.windows), request.window),
+        "region": (None, request.region),
     }
     if others := [name for name, (made, given) in facts.items() if made != given]:
         raise Rejected("calibration_mismatch", f"the calibration was made with another {', '.join(others)}")

@@ -71,7 +71,9 @@ def start(worker_name: str) -> None:
 
 
 def republish(worker_name: str) -> None:
-    """Publishes again what this engine offers: weights may have been fetched since. A Redis that fails is logged.
+    """Publishes again what this engine offers: weights may have been fetched, and calibrations put there, since.
+
+    A Redis that fails is logged.
 
     Args:
         worker_name: Name of the RQ worker.
@@ -80,6 +82,7 @@ def republish(worker_name: str) -> None:
         raise RuntimeError("start() must run before republish()")
     try:
         _runtime.catalogue.publish_worker(_runtime.card(worker_name, _selftest_seconds))
+        calibration_store.publish_all(_runtime.redis, _runtime.settings.calibrations_dir)
         _publish_memory(_runtime)
     except RedisError as error:
         _log.warning("engine not published", error=type(error).__name__)

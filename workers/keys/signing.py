@@ -73,6 +73,11 @@ class SigningKeys:
         records = [PublicKey(**json.loads(path.read_bytes())) for path in self._public.glob("*.json")]
         return sorted(records, key=lambda record: record.first_used)
 
+    def trusted(self) -> frozenset[str]:
+        """Returns every public key that was ever used and is not revoked, in hexadecimal."""
+        revoked = {revocation.sha256 for revocation in self.revocations()}
+        return frozenset(key.public_key for key in self.public_keys() if key.sha256 not in revoked)
+
     def revoke(self, name: str, reason: str, leaked_at: float | None = None) -> Revocation:
         """Declares all signatures of a key worthless; a key that is revoked already keeps its times and reason.
 

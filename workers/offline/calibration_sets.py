@@ -17,8 +17,8 @@ from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.labels import run_lengths
 from certrad.models.errors import Rejected
 from certrad.models.evaluation.journal import Journal
-from certrad.models.prediction_sets.ranks import CONSTANT, SLOPE, clean_level, images_needed
-from certrad.models.types.calibration import CalibrationCard, InstalledCalibration
+from certrad.models.prediction_sets.ranks import clean_level, images_needed
+from certrad.models.types.calibration import LINE, CalibrationCard, InstalledCalibration
 from certrad.models.types.tuned_on import EpochDigests
 from certrad.workers.contract.calibrations import Calibrations
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
@@ -170,8 +170,8 @@ def _card(options: Namespace, sampling: SetSampling, counted: list[ImageCounts])
         sigma=sampling.sigma,
         n=sampling.n,
         per_class=not options.pooled,
-        slope=float(SLOPE),
-        constant=float(CONSTANT),
+        slope=LINE[0],
+        constant=LINE[1],
         beta=options.beta,
         poisoned_at_most=options.poisoned,
         counts=tuple(

@@ -171,7 +171,7 @@ class CertifyForm(SubmissionForm):
         None,
         description="id of GET /calibrations: the certificate then states a list of classes that misses the correct "
         "one at most as often as `beta` says, on images like those of the calibration; not with `sigma=auto`, "
-        "`target_radius`, `zero_shot` or `noise_space=image`",
+        "`target_radius`, `zero_shot` or `noise_space=image`, nor with `region` or another `window` than the task's",
     )
     beta: float | None = Field(
         None,

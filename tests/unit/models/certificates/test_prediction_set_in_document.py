@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from certrad.models.certificates import set_checks
 from certrad.models.certificates.calibration_card import read_calibration, write_calibration
@@ -21,8 +22,10 @@ from certrad.models.certificates.schemas import schema_3
 from certrad.models.certificates.schemas.schema import read
 from certrad.models.certificates.signature import public_key, sign
 from certrad.models.certificates.verify import Issuer, verify
+from certrad.models.prediction_sets.confidence import most_misses
+from certrad.models.prediction_sets.sets import SetRule
 from certrad.models.types import SmoothingParams
-from certrad.models.types.calibration import InstalledCalibration
+from certrad.models.types.calibration import DELTA, InstalledCalibration, calibration_id
 from tests.support.certificates import EPOCH_SECRET, ISSUER, Case
 from tests.support.prediction_sets import COUNTS, card_of, facts_with_set, genuine_set, installed
 from tests.support.processes import ROOT
@@ -31,11 +34,14 @@ from tests.unit.models.certificates.test_variants_in_document import changed, ch
 PARAMS: Final = SmoothingParams(sigma=0.5, n0=20, n=120, alpha=0.01)
 SINGLE: Final = Case(probabilities=(0.97, 0.02, 0.01), params=PARAMS)
 TWO: Final = Case(probabilities=(0.5, 0.5, 0.0), params=PARAMS)
+LATE: Final = Case(probabilities=(0.4, 0.3, 0.3), params=PARAMS)
+"""No class reaches its threshold at the radius that is asked for, and one alone does a little beyond it."""
 EMPTY: Final = Case(probabilities=(0.35, 0.35, 0.3), params=PARAMS)
 FEW: Final = (COUNTS[0], COUNTS[1], (90,) * 5)
 KNOWN: Final = Issuer(
     public_keys=frozenset({public_key(ISSUER)}), secrets={sha256(EPOCH_SECRET).hexdigest(): EPOCH_SECRET}
 )
+TRUSTED: Final = KNOWN.public_keys
 _LEFT_TO_OTHERS: Final = ("text", "misses_at_most", "single_up_to")
 """What the short verifier leaves to the signature: words, and numbers that a smaller claim may have."""
 
@@ -46,13 +52,14 @@ Run = Callable[..., int]
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Runs docs/verifier.py on a document, with a calibration if there is one, and returns its exit code."""
 
-    def verdict(content: bytes, calibration: bytes | None = None) -> int:
+    def verdict(content: bytes, calibration: bytes | None = None, key: Path | None = None) -> int:
         file, card = tmp_path / "document.json", tmp_path / "calibration.json"
         file.write_bytes(content)
         arguments = ["verifier.py", str(file)]
         if calibration is not None:
             card.write_bytes(calibration)
             arguments += ["--calibration", str(card)]
+        arguments += [] if key is None else ["--key", str(key)]
         monkeypatch.setattr(sys, "argv", arguments)
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(ROOT / "docs" / "verifier.py"), run_name="__main__")
@@ -77,10 +84,12 @@ def claim_of(content: bytes) -> dict[str, Any]:
         (SINGLE, installed(SINGLE), ["0"]),
         (SINGLE, installed(SINGLE, pooled=True), ["0"]),
         (SINGLE, installed(SINGLE, FEW), ["0", "2"]),
+        (SINGLE, installed(SINGLE, poisoned=2), ["0"]),
+        (LATE, installed(LATE), []),
         (EMPTY, installed(EMPTY), []),
         (TWO, installed(TWO, ((0,) * 60, (0,) * 60, (100,) * 60)), ["0", "1"]),
     ],
-    ids=["single", "pooled", "few images", "empty", "two"],
+    ids=["single", "pooled", "few images", "poisoned", "late", "empty", "two"],
 )
 def test_genuine_documents_pass_both_verifiers(
     case: Case, calibration: InstalledCalibration, classes: list[str], run: Run
@@ -169,7 +178,62 @@ def test_calibration_of_a_stranger_is_refused_where_the_issuer_is_known() -> Non
 def test_calibration_that_is_no_more_published_signs_nothing() -> None:
     statement = read(json.loads(genuine_set(SINGLE, installed(SINGLE))))
     with pytest.raises(ValueError, match="not published any more"):
-        set_checks.require_issued(statement, lambda _: None)
+        set_checks.require_issued(statement, lambda _: None, TRUSTED)
+
+
+def test_what_was_published_beside_the_signed_file_of_a_calibration_signs_nothing() -> None:
+    """Whoever can write into the job store can put any card there, but not sign its file."""
+    calibration = installed(SINGLE)
+    lower = card_of(SINGLE, tuple(tuple(count - 20 for count in counts) for counts in COUNTS))
+    forged = replace(calibration, card=lower)
+    statement = read(json.loads(genuine_set(SINGLE, calibration, counted=lower)))
+    with pytest.raises(ValueError, match="quantiles are not those of the calibration"):
+        set_checks.require_issued(statement, lambda _: forged, TRUSTED)
+
+
+def test_calibration_of_a_stranger_signs_nothing() -> None:
+    stranger = write_calibration(card_of(SINGLE), Ed25519PrivateKey.generate())
+    statement = read(json.loads(genuine_set(SINGLE, stranger)))
+    with pytest.raises(ValueError, match="signed with a key that the issuer does not name"):
+        set_checks.require_issued(statement, lambda _: stranger, TRUSTED)
+    set_checks.require_issued(
+        read(json.loads(genuine_set(SINGLE, installed(SINGLE)))), lambda _: installed(SINGLE), TRUSTED
+    )
+
+
+@pytest.mark.parametrize("file", ["signed by a stranger", "changed after it was signed"])
+def test_short_verifier_refuses_the_file_of_a_calibration_that_the_issuer_did_not_sign(
+    file: str, run: Run, tmp_path: Path
+) -> None:
+    calibration = write_calibration(card_of(SINGLE), Ed25519PrivateKey.generate())
+    card = calibration.document.encode()
+    if file == "changed after it was signed":
+        altered = json.loads(installed(SINGLE).document)
+        altered["site"] = "scanner B"
+        card = canonical(altered)
+    named = replace(calibration, sha256=sha256(card).hexdigest(), id=calibration_id("ward-3", sha256(card).hexdigest()))
+    content = genuine_set(SINGLE, named)
+    (tmp_path / "key.txt").write_text(public_key(ISSUER), encoding="utf-8")
+    assert run(content, card, tmp_path / "key.txt") == 1
+    assert run(genuine_set(SINGLE, installed(SINGLE)), installed(SINGLE).document.encode(), tmp_path / "key.txt") == 0
+
+
+@pytest.mark.parametrize("line", [{"slope": 1.2}, {"constant": 0.001}])
+def test_card_with_another_line_is_no_calibration(line: dict[str, float]) -> None:
+    """Thresholds, ranks and misses are made with the one line that the proof names."""
+    with pytest.raises(ValueError, match="slope and constant must be"):
+        replace(card_of(SINGLE), **line)  # type: ignore[arg-type]
+
+
+def test_short_verifier_refuses_a_card_with_another_line(run: Run) -> None:
+    calibration = installed(SINGLE)
+    card = json.loads(calibration.document)
+    card["slope"] = "1.2"
+    altered = canonical(sign({**card, "signature": None}, ISSUER))
+    digest = sha256(altered).hexdigest()
+    named = replace(calibration, sha256=digest, id=calibration_id("ward-3", digest))
+    assert run(genuine_set(SINGLE, named), altered) == 1
+    assert run(genuine_set(SINGLE, calibration), calibration.document.encode()) == 0
 
 
 def test_document_without_its_claim_about_a_set_is_refused(run: Run) -> None:
@@ -220,6 +284,9 @@ def _against(content: bytes, calibration: InstalledCalibration) -> str:
 LIES: Final[dict[str, dict[str, Any]]] = {
     "one class alone beyond the radius at which it is": {"single_up_to": 1.9},
     "another class alone": {"single_class": 1},
+    "a class that does not exist alone": {"single_class": 7},
+    "one class alone below no change": {"single_up_to": -0.25},
+    "one class alone up to less than the radius": {"single_up_to": 0.24},
     "a class that does not reach its threshold": {"classes": (0, 1)},
     "a list without the class that reaches it": {"classes": ()},
     "fewer misses than so few images show": {"misses_at_most": 0.11},
@@ -233,19 +300,64 @@ LIES: Final[dict[str, dict[str, Any]]] = {
 def test_lie_whose_words_agree_is_refused_by_both_verifiers(lie: str, run: Run) -> None:
     """Nothing but the check of that number can refuse it."""
     calibration = installed(SINGLE)
-    statement = read(json.loads(genuine_set(SINGLE, calibration)))
-    assert statement.prediction_set is not None
-    claim = replace(statement.prediction_set, **LIES[lie])
-    claim = replace(claim, text=prediction_set_text(claim.request, claim, statement.classifier.class_names))
-    lying = replace(statement, prediction_set=claim)
-    settings = replace(lying.noise, settings_sha256=sampling_digest(lying.request))
-    content = canonical(sign(schema_3.write(replace(lying, noise=settings)), ISSUER))
+    content = lying(genuine_set(SINGLE, calibration), **LIES[lie])
     found = {check.name for check in verify(content).checks if not check.ok}
     if "beta" in LIES[lie]:  # the thresholds follow from the quantiles, which only the calibration knows
         assert found == {"prediction_set"} or "are not those" in _refusal(content, calibration)
     else:
         assert found == {"prediction_set"}
     assert run(content, calibration.document.encode()) == 1
+
+
+def test_class_that_comes_in_beyond_the_radius_only_is_not_stated(run: Run) -> None:
+    calibration = installed(LATE)
+    content = genuine_set(LATE, calibration)
+    card = calibration.card
+    rule = SetRule(quantiles=tuple(map(int, claim_of(content)["quantiles"])), n=card.n, sigma=card.sigma)
+    counts = tuple(map(int, json.loads(content)["estimation"]["per_class"]))
+    beyond = rule.single_up_to(counts, sum(counts))
+    assert beyond is not None
+    assert beyond > float(claim_of(content)["radius"])
+    assert claim_of(content).get("single_up_to") is None
+    lie = lying(content, single_up_to=beyond, single_class=0)
+    assert {check.name for check in verify(lie).checks if not check.ok} == {"prediction_set"}
+    assert run(lie, calibration.document.encode()) == 1
+
+
+def test_class_alone_must_reach_the_largest_threshold_too(run: Run) -> None:
+    """Smaller thresholds make a larger set, which may be stated; that a class is alone in it may not."""
+    calibration = installed(LATE)
+    content = genuine_set(LATE, calibration)
+    most = max(map(int, json.loads(content)["estimation"]["per_class"]))
+    larger: dict[str, Any] = {"thresholds": (most,) * 3, "classes": (0,)}
+    assert verify(lying(content, **larger)).valid
+    lie = lying(content, **larger, single_up_to=0.25, single_class=0)
+    assert {check.name for check in verify(lie).checks if not check.ok} == {"prediction_set"}
+    assert run(lying(content, **larger), calibration.document.encode()) == 0
+    assert run(lie, calibration.document.encode()) == 1
+
+
+def test_replaced_images_do_not_let_a_document_claim_fewer_misses(run: Run) -> None:
+    """The threshold after a replacement may be the one before: misses follow the rank before it."""
+    misses = claim_of(genuine_set(SINGLE, installed(SINGLE)))["misses_at_most"]
+    calibration = installed(SINGLE, poisoned=2)
+    content = genuine_set(SINGLE, calibration)
+    assert claim_of(content)["misses_at_most"] == misses
+    lie = lying(content, misses_at_most=round(most_misses(60, 3, DELTA) + 1e-6, 6))
+    assert {check.name for check in verify(lie).checks if not check.ok} == {"prediction_set"}
+    assert run(lie, calibration.document.encode()) == 1
+
+
+def lying(content: bytes, **changes: Any) -> bytes:
+    """Returns a signed document whose claim about a set is another, with the words and the settings of that claim."""
+    statement = read(json.loads(content))
+    assert statement.prediction_set is not None
+    claim = replace(statement.prediction_set, **changes)
+    names = (*statement.classifier.class_names, *["no class"] * 9)
+    claim = replace(claim, text=prediction_set_text(claim.request, claim, names))
+    lie = replace(statement, prediction_set=claim)
+    settings = replace(lie.noise, settings_sha256=sampling_digest(lie.request))
+    return canonical(sign(schema_3.write(replace(lie, noise=settings)), ISSUER))
 
 
 def _refusal(content: bytes, calibration: InstalledCalibration) -> str:

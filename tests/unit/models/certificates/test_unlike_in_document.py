@@ -22,6 +22,7 @@ from certrad.models.types import GatedAdaptation, SmoothingParams
 from certrad.models.types.rejection import UNLIKE
 from certrad.models.types.result import CertifiedResult
 from tests.support.certificates import EPOCH_SECRET, ISSUER, Case, facts, genuine
+from tests.support.prediction_sets import genuine_set, installed
 from tests.support.processes import ROOT
 
 PARAMS: Final = SmoothingParams(sigma=0.5, n0=20, n=400, alpha=0.01)
@@ -63,6 +64,20 @@ def signed(case: Case, change: Change) -> bytes:
 
 def refused(content: bytes) -> list[str]:
     return [check.name for check in verify(content, TRUSTED).checks if not check.ok]
+
+
+def test_short_verifier_refuses_a_prediction_set_beside_the_extra_class() -> None:
+    """No calibration image has the extra class, so that no list can promise anything about it."""
+    form = runpy.run_path(str(ROOT / "docs" / "verifier.py"))["form"]
+    plain = Case(probabilities=(0.97, 0.02, 0.01), params=replace(PARAMS, n=120))
+    (claim,) = json.loads(genuine_set(plain, installed(plain)))["claims"][-1:]
+    document = json.loads(genuine(KNOWN))
+    assert all(form(document))
+    document["claims"].append(claim)
+    assert not all(form(document))
+    document["classifier"]["parts"].pop()
+    document["classifier"]["class_names"][-1] = "another class"
+    assert all(form(document))
 
 
 @pytest.mark.parametrize("case", [KNOWN, STRANGE, ABSTAINED])
