@@ -529,11 +529,8 @@ def checks(doc, raw, published, sets, card):
         right = all(window_noise(doc, parameters, index if certified else None, share["p_a"], share["p_b"]))
         yield "parameters", right, "the claim about noise on the window does not follow from its labels"
     if set_claim:
-        yield (
-            "prediction_set",
-            all(prediction_set(doc, set_claim, card)),
-            "it does not follow from counts or calibration",
-        )
+        right = all(prediction_set(doc, set_claim, card))
+        yield "prediction_set", right, "it does not follow from counts or calibration"
         signed = is_signed(json.loads(card)) if card else None
         ours = signed and (not published or json.loads(card)["signature"]["public_key"] in published)
         yield "calibration", ours, "not signed by this issuer" if card else "no file of the calibration was given"

@@ -39,7 +39,7 @@ def add_arguments(parser: Parser) -> None:
     parser.option(
         "--beta",
         number(*BETA_RANGE),
-        "share of images whose set may miss their class",
+        "share of images whose list may miss their class",
         without=f"{_default('beta')}; with --check the calibration's own",
     )
     parser.flag("--pooled", "make one threshold for all classes together, not one for each class")
