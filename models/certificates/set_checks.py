@@ -15,8 +15,8 @@ from certrad.models.prediction_sets.ranks import clean_level, clean_quantile, ra
 from certrad.models.types.calibration import DELTA, SET_STEPS_PER_UNIT, InstalledCalibration
 
 _STEP_TIE = 1e-9
-_GRID_LOSS = 1
-"""A threshold may be this many counts smaller than the largest one (docs/mathematics.md, 11.3)."""
+_SAMPLES_OF_A_LOST_COUNT = 1000
+"""A threshold is smaller than the largest one by one count at most, and by one more for so many samples."""
 
 
 def prediction_set(statement: Statement, claim: StatedPredictionSet) -> str:
@@ -166,10 +166,19 @@ def _check_single(statement: Statement, claim: StatedPredictionSet) -> None:
     for index, (count, quantile) in enumerate(zip(statement.estimation.per_class, claim.quantiles, strict=True)):
         transfer = _transfer(statement, claim, quantile, claim.single_up_to)
         if index == claim.single_class:
-            if may_be_threshold(count + 1 + _GRID_LOSS, transfer):
+            if may_be_threshold(count + 1 + grid_loss(transfer.n_test), transfer):
                 raise ValueError(f"at single_up_to = {claim.single_up_to} the set does not hold class {index}")
         elif not may_be_threshold(count + 1, transfer):
             raise ValueError(f"at single_up_to = {claim.single_up_to} the set holds another class: {index}")
+
+
+def grid_loss(n_test: int) -> int:
+    """Returns by how many counts a threshold may be smaller than the largest one.
+
+    Args:
+        n_test: Samples of the image that gets the set.
+    """
+    return 1 + n_test // _SAMPLES_OF_A_LOST_COUNT
 
 
 def _shows_misses(claim: StatedPredictionSet) -> bool:

@@ -60,7 +60,8 @@ def robust_threshold(
     """Returns t: the largest count with P(attacked count < t) <= a P(clean count < q) + c for all shares.
 
     Both sides fall as the share grows, so that between two shares it is enough that the left side at the lower one is
-    below the right side at the upper one. The 4,400 steps of the grid lose one count at most.
+    below the right side at the upper one. The 4,400 steps of the grid lose one count at most, and one more for every
+    1,000 samples.
 
     Args:
         quantile: q, a count of a calibration image; see `clean_quantile`.

@@ -8,6 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from certrad.models.certificates.exact_thresholds import Transfer, may_be_threshold
+from certrad.models.certificates.set_checks import grid_loss
 from certrad.models.prediction_sets.confidence import most_misses
 from certrad.models.prediction_sets.ranks import clean_level, rank
 from certrad.models.prediction_sets.thresholds import attacked_shares, probability_below, robust_threshold
@@ -168,3 +170,13 @@ def _worst_misses(quantile: int, n: int, n_test: int, ratio: float, threshold: i
     missed = probability_below(threshold, n_test, attacked_shares(shares, ratio))
     slopes = np.concatenate([[0, 1], np.geomspace(0.2, 50, 160), np.linspace(0.9, 1.3, 81)])
     return min([1.0, *(float((missed - slope * clean).max()) + float(slope) * spent for slope in slopes)])
+
+
+@pytest.mark.parametrize(("n", "share", "ratio"), [(1_000, 0.9, "1.3"), (10_000, 0.6, "1.3"), (100_000, 1.0, "4")])
+def test_grid_loses_no_more_counts_than_verifiers_allow_for(n: int, share: float, ratio: str) -> None:
+    """A verifier that allowed for fewer would refuse genuine documents with many samples."""
+    quantile = round(share * n)
+    threshold = robust_threshold(quantile, n, n, float(ratio))
+    transfer = Transfer(quantile=quantile, n=n, n_test=n, ratio=Fraction(ratio))
+    assert may_be_threshold(threshold, transfer)
+    assert not may_be_threshold(threshold + 1 + grid_loss(n), transfer)
