@@ -247,19 +247,27 @@ def all_listed(claim, own):
     return not left
 
 
+def shown(rendering):
+    """What renders a variant, the same for all names of one rendering: function, centre and width of a window."""
+    window = rendering.get("window", rendering)
+    centre, width = (window.get(f"rendered_{name}", window.get(name)) for name in ("centre", "width"))
+    return str((window["function"], centre, width) if "function" in window else canonical(window))
+
+
 def own_windows(doc, claim):
-    """Whether the window of the file, where it is among the variants, is the same one and has the same input."""
-    own, input_sha256 = doc["subject"]["window"] or {}, doc["subject"]["input_sha256"]
-    windows = [
-        (row["rendering"]["window"], row["input_sha256"]) for row in claim["rows"] if "window" in row["rendering"]
-    ]
+    """Whether one rendering has one input, and the window of the file that of the file where it is listed."""
+    own, input_sha256, inputs = doc["subject"]["window"] or {}, doc["subject"]["input_sha256"], {}
+    windows = [row["rendering"]["window"] for row in claim["rows"] if "window" in row["rendering"]]
     place, listed = (lambda window: (window["kind"], window.get("number"))), [each["kind"] for each in claim["lists"]]
-    if own.get("kind") in HEADER:  # the window of the file is among those that the header offers, and has its input
-        yield all(window == own for window, _ in windows if place(window) == place(own))
-        yield "header_windows/1" not in listed or own in (window for window, _ in windows)
-    yield all(sha256_of == input_sha256 for window, sha256_of in windows if window == own)
-    cell = {"centre": own.get("rendered_centre"), "width": own.get("rendered_width")}  # that of the file's own window
-    yield all(row["input_sha256"] == input_sha256 for row in claim["rows"] if row["rendering"].items() >= cell.items())
+    if own.get("kind") in HEADER:  # the window of the file is among those that the header offers
+        yield all(window == own for window in windows if place(window) == place(own))
+        yield "header_windows/1" not in listed or own in windows
+    told = [(shown(own), input_sha256), *((shown(row["rendering"]), row["input_sha256"]) for row in claim["rows"])]
+    yield all(inputs.setdefault(rendering, sha256_of) == sha256_of for rendering, sha256_of in told)
+    if own.get("kind") == "full_range/1" and {*listed} & {"window_box/1", "window_bounds/1"}:
+        radius = of_kind(doc["claims"], "image_radius/1")  # it names the unit, and 8 bits by the slope 1/255
+        of_8 = radius and radius["unit"] == "grey level" and mp.nint(1 / number(radius["factors"]["slope"])) == 255
+        yield not radius or (of_8 and radius["region"]["channels"] == "1")
 
 
 def minimum_rule(doc, claim, index, share_a, share_b):
@@ -308,7 +316,10 @@ def window_noise(doc, claim, index, share_a, share_b):
     window, part, found = doc["subject"]["window"] or {}, claim["estimation"], [claim[name] for name in REACH]
     yield window.get("kind") in ("header/2", "request/2", "preset/2") and claim["lattice"] == "1/64"
     yield (claim["centre"], claim["width"]) == (window["centre"], window["width"])
+    yield abs(number(claim["centre"])) <= 2**16 and 1 < number(claim["width"]) <= 2**16
     yield spell(claim["sigma"]) == "ln_window_width window_centre"
+    noise = [number(claim["sigma"][name]) for name in ("window_centre", "ln_window_width")]
+    yield mpf("0.01") <= noise[0] <= 2**14 and mpf("0.001") <= noise[1] <= 1
     yield re.fullmatch("[0-9a-f]{64}", claim["values_sha256"])
     if index is None:
         yield (claim["class_index"], claim["key"], part, claim["limits"], *found) == (None, None, None, [], *NO_REACH)
@@ -409,7 +420,7 @@ def is_signed(doc):
 def checks(doc, raw, published, sets, card):
     claim, params, decision, every_part = doc["claims"][0], doc["params"], doc["decision"], doc["classifier"]["parts"]
     _, text, *tuned = (part for part in every_part if part["kind"] not in BESIDES)
-    noisy, computing = of_kind(every_part, "noisy_image/1"), "(backbone|card|adapter)_sha256|dtype"
+    noisy, computing = of_kind(every_part, "noisy_image/1"), "(backbone|card|adapter|rejection)_sha256|dtype"
     yield "canonical", canonical(doc) == raw, "the bytes are not the canonical JSON of what they say"
     yield "schema", all(form(doc)), "fields, claims or parts are not those of the schema"
     seal, routing, names = doc["signature"] or {}, routing_of(doc), doc["classifier"]["class_names"]
@@ -518,11 +529,8 @@ def checks(doc, raw, published, sets, card):
         right = all(window_noise(doc, parameters, index if certified else None, share["p_a"], share["p_b"]))
         yield "parameters", right, "the claim about noise on the window does not follow from its labels"
     if set_claim:
-        yield (
-            "prediction_set",
-            all(prediction_set(doc, set_claim, card)),
-            "it does not follow from counts or calibration",
-        )
+        right = all(prediction_set(doc, set_claim, card))
+        yield "prediction_set", right, "it does not follow from counts or calibration"
         signed = is_signed(json.loads(card)) if card else None
         ours = signed and (not published or json.loads(card)["signature"]["public_key"] in published)
         yield "calibration", ours, "not signed by this issuer" if card else "no file of the calibration was given"

@@ -6,7 +6,7 @@ tried, which leaves a hole in the claim even where the answer happens to be the 
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from random import Random
@@ -122,28 +122,31 @@ def true_windows(box: WindowRange, steps: int, random: Random) -> list[tuple[flo
 
 
 def search(
-    mode: str, box: WindowRange, show_tried: Show, show_true: Show, label: Label, steps: int, random: Random
+    tried: Iterable[NDArray[np.float32]],
+    box: WindowRange,
+    show_true: Show,
+    label: Label,
+    steps: int,
+    random: Random,
 ) -> BoxFinding:
     """Returns what a grid search over the true windows finds against a claim about one image.
 
     Args:
-        mode: One of `BOX_MODES`.
+        tried: The model inputs that the mode tries for the box.
         box: The box.
-        show_tried: Shows a window that the mode tries, which is not rounded again.
         show_true: Shows a window as the service of this mode renders a request for it.
         label: Labels model inputs.
         steps: Centres, and widths, of the grid.
         random: Draws further windows.
     """
-    seen = {_digest(shown): shown for shown in (show_tried(*window) for window in tried_windows(mode, box))}
+    seen = {_digest(shown): shown for shown in tried}
     labels = label(list(seen.values()))
-    tried, held = len(seen), len(set(labels)) == 1
-    if not held:
-        return BoxFinding(held=False, tried=tried, attacked=0, contradictions=0, untried=0)
+    if len(set(labels)) != 1:
+        return BoxFinding(held=False, tried=len(seen), attacked=0, contradictions=0, untried=0)
     opened = [show_true(*window) for window in true_windows(box, steps, random)]
     strange = [shown for shown in opened if _digest(shown) not in seen]
     others = sum(found != labels[0] for found in label(strange)) if strange else 0
-    return BoxFinding(held=True, tried=tried, attacked=len(opened), contradictions=others, untried=len(strange))
+    return BoxFinding(held=True, tried=len(seen), attacked=len(opened), contradictions=others, untried=len(strange))
 
 
 def judge(mode: str, findings: Sequence[BoxFinding]) -> BoxVerdict:

@@ -57,7 +57,7 @@ def classifier_digest(parts: ClassifierParts) -> str:
         parts: What the classifier computes with.
     """
     facts = asdict(parts)
-    for later in ("adapter_sha256", "image_map"):
+    for later in ("adapter_sha256", "image_map", "rejection_sha256"):
         if facts[later] is None:
             del facts[later]
     return _digest(facts)
@@ -85,6 +85,7 @@ def classifier_parts(classifier: ClassifierIdentity, law: NoiseLaw) -> Classifie
         law=law,
         adapter_sha256=classifier.adapter_sha256,
         image_map=None if classifier.noisy_image is None else classifier.noisy_image.map,
+        rejection_sha256=classifier.rejection_sha256,
     )
 
 

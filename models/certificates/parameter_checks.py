@@ -3,6 +3,7 @@
 Each check returns what it found, or raises ValueError with the reason of a refusal.
 """
 
+from math import prod
 from typing import Final
 
 from mpmath import mp, mpf
@@ -25,7 +26,8 @@ from certrad.models.certificates.statement import StatedCertificate, Statement
 from certrad.models.certificates.window_box_text import ShownImage
 from certrad.models.types import FixedSigma, LabelCounts
 from certrad.models.types.applied_window import HeaderWindow, SentWindow, TaskWindow
-from certrad.models.types.parameters import PUBLISHED_SHARES, ParameterLimits, Shares
+from certrad.models.types.parameters import CENTRE_MAX, PUBLISHED_SHARES, ParameterLimits, Shares
+from certrad.models.types.total_variation import check_variation, total_variation
 
 _DIGITS: Final = 30
 _TIE: Final = 1e-12
@@ -65,6 +67,8 @@ def _check_window(statement: Statement, claim: StatedParameters) -> None:
         raise ValueError("noise on the window needs an image that is shown with one")
     if (claim.centre, claim.width) != (own.centre, own.width):
         raise ValueError("centre and width must be those of the window of the document")
+    if not (abs(own.centre) <= CENTRE_MAX and 1 < own.width <= CENTRE_MAX):
+        raise ValueError(f"noise on the window needs a centre within {CENTRE_MAX:g} of 0, and a width above 1 up to it")
     if not DIGEST.fullmatch(claim.values_sha256):
         raise ValueError("values_sha256 must be 64 hexadecimal digits")
 
@@ -77,6 +81,8 @@ def _check_samples(statement: Statement, claim: StatedParameters, class_index: i
         raise ValueError("a document with a class and a fixed sigma must have drawn samples with noise on the window")
     if not DIGEST.fullmatch(claim.key) or claim.key == statement.noise.key:
         raise ValueError("the noise key of the values must be 64 hexadecimal digits, and none of another image")
+    pixels = total_variation(statement.noise.law, request.sigma.sigma, prod(statement.subject.input_shape))
+    check_variation(pixels, claim.centre, claim.width, claim.sigma)
     labels = parse_labels(drawn.labels)
     checks.counts(drawn, labels)
     checks.root(drawn, labels)

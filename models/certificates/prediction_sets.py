@@ -9,7 +9,7 @@ from certrad.models.types.calibration import DELTA, PredictionSetEvidence, Predi
 _LIMITS: Final = (
     "This is a mean over images, and not about this one alone. It does not hold for images of another site, scanner, "
     "protocol or time than those of the calibration, for images of no listed class, or for whoever sends many altered "
-    "copies and keeps one. The labels are those of the calibration."
+    "copies, or asks many times, and keeps one answer. The labels are those of the calibration."
 )
 
 

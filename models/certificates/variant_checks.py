@@ -23,10 +23,19 @@ from certrad.models.certificates.unsmoothed import StatedUnsmoothed, check_unsmo
 from certrad.models.certificates.variants import variants_text
 from certrad.models.certificates.window_box_text import ShownImage
 from certrad.models.types import AlphaSplit, FixedSigma, LabelCounts
-from certrad.models.types.applied_window import AppliedWindow, HeaderTable, RoundedWindow, WindowOfHeader
+from certrad.models.types.applied_window import (
+    AppliedWindow,
+    FullRange,
+    HeaderTable,
+    RoundedWindow,
+    UnroundedWindow,
+    WindowOfHeader,
+)
+from certrad.models.types.image import ImageRadius
 from certrad.models.types.renderings import CellVariant, Rendering, WindowVariant
 from certrad.models.types.variant_lists import HeaderWindows, check_complete
 
+_WHITE_8: Final = 255
 _NOTHING: Final = (None, None, 0.0, None, ())
 
 
@@ -106,29 +115,54 @@ def unsmoothed(statement: Statement) -> str:
 
 
 def _check_own_window(statement: Statement, claim: StatedVariants | StatedUnsmoothed) -> None:
-    """Checks that the window of the file itself, where it is among the variants, is the same and has the same input."""
+    """Checks that one rendering has one model input, and that the window of the file is where it must be.
+
+    Raises:
+        ValueError: One rendering has two model inputs, the window of the file is another one or is missing, or a box is
+            about an image whose values are not those of 8 bits.
+    """
     own, listed = statement.subject.window, set[AppliedWindow]()
+    inputs: dict[object, str] = {} if own is None else {_shown_window(own): statement.subject.input_sha256}
     for row in claim.rows:
-        if _is_cell_of(row.rendering, own) and row.input_sha256 != statement.subject.input_sha256:
-            raise ValueError("the cell of the window of the file must have the model input of the file")
+        if inputs.setdefault(_shown(row.rendering), row.input_sha256) != row.input_sha256:
+            raise ValueError("one rendering must have one model input, and that of the file where it is the file's own")
         if not isinstance(row.rendering, WindowVariant):
             continue
         window = row.rendering.window
         listed.add(window)
         if window != own and _place_in_header(window) == _place_in_header(own) != ():
             raise ValueError("a window of the header must be the one that made the model input, or have another number")
-        if window == own and row.input_sha256 != statement.subject.input_sha256:
-            raise ValueError("the variant in the window of the file must have the model input of the file")
     offers = any(isinstance(each, HeaderWindows) for each in claim.lists)
     if offers and _place_in_header(own) and own not in listed:
         raise ValueError("the window that made the model input must be among those that the header offers")
+    boxed, radius = any(isinstance(row.rendering, CellVariant) for row in claim.rows), statement.radius_in_image_units
+    if boxed and isinstance(own, FullRange) and isinstance(radius, ImageRadius) and not _has_8_bits(radius):
+        raise ValueError("a box about an image without a window needs one grey channel of 8 bits")
 
 
-def _is_cell_of(rendering: Rendering, own: AppliedWindow | None) -> bool:
-    """Returns whether a rendering is the window of the lattice that the window of the file was rounded to."""
-    if not (isinstance(rendering, CellVariant) and isinstance(own, RoundedWindow)):
-        return False
-    return (rendering.centre, rendering.width) == (own.rendered_centre, own.rendered_width)
+def _shown(rendering: Rendering) -> object:
+    """Returns what renders a variant, the same for all names of one rendering."""
+    match rendering:
+        case WindowVariant(window=window):
+            return _shown_window(window)
+        case CellVariant():
+            return rendering.function, rendering.centre, rendering.width
+        case _:
+            return rendering
+
+
+def _shown_window(window: AppliedWindow) -> object:
+    """Returns function, centre and width that a window is rendered with, whoever chose it; else the window."""
+    if isinstance(window, RoundedWindow):
+        return window.function, window.rendered_centre, window.rendered_width
+    if isinstance(window, UnroundedWindow):
+        return window.function, window.centre, window.width
+    return window
+
+
+def _has_8_bits(radius: ImageRadius) -> bool:
+    """Returns whether an image without a window has one channel of 8 bits: its slope then is 1/255."""
+    return (radius.unit, radius.region.channels, round(1 / radius.factors.slope)) == ("grey level", 1, _WHITE_8)
 
 
 def _place_in_header(window: AppliedWindow | None) -> tuple[str, int] | tuple[()]:

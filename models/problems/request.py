@@ -50,9 +50,9 @@ REQUEST_PROBLEMS: Final[dict[str, Problem]] = {
         raised_if="`prediction_set` is none of GET /calibrations, or the calibration was removed meanwhile",
     ),
     "calibration_mismatch": Problem(
-        title="The calibration is of another classifier or other noise",
-        raised_if="backbone, adapter, prompt, classes, precision, sigma, noise law or noise space of the request are "
-        "not those that the calibration was made with",
+        title="The calibration is of another classifier, other noise or another rendering",
+        raised_if="backbone, adapter, prompt, classes, precision, sigma, noise law, noise space, window or region of "
+        "the request are not those that the calibration was made with",
     ),
     "image_was_calibrated_on": Problem(
         title="The image is one of the calibration",

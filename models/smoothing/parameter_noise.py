@@ -12,14 +12,10 @@ from typing import Final
 import torch
 
 from certrad.models.smoothing.noise import CPU_LAWS, Noise, ParameterStream, Stream, boxmuller
-from certrad.models.types import ETA
 from certrad.models.types.parameters import CENTRE_MAX, ParameterSigma
+from certrad.models.types.total_variation import CENTRE_QUANTUM, LN_WIDTH_QUANTUM
 from certrad.models.types.window_lattice import STEPS, WindowCell, cell
 
-CENTRE_QUANTUM: Final = 2.0**-10
-"""Step of a drawn centre, in units of the image."""
-LN_WIDTH_QUANTUM: Final = 2.0**-20
-"""Step of the logarithm of a drawn width."""
 PARAMETERS: Final = 2
 
 
@@ -90,48 +86,6 @@ class WindowNoise:
                 centre=_rounded(self.centre + self.sigma.window_centre * on_centre, CENTRE_QUANTUM),
                 ln_width=_rounded(ln_width + self.sigma.ln_window_width * on_width, LN_WIDTH_QUANTUM),
             )
-
-
-def parameter_variation(centre: float, width: float, sigma: ParameterSigma) -> float:
-    """Returns an upper bound on the total variation between one executed drawn window and the exact one.
-
-    With u = 2^-53 and theta the exact parameter, theta + s eps in float64 errs by at most u (2 s |eps| + |theta|) in
-    product and sum, a logarithm by u |theta| more, and a normal of any law by 16 u r, E r < 1.26. A sum rounds to
-    another multiple of the quantum q only if a boundary is that near; there are 1/q boundaries in a unit, and the
-    density of the sum there is at most twice its mean over a step, because s is at least 10 q. So each parameter
-    differs with probability at most 4 E|error| / q.
-
-    Args:
-        centre: Centre of the window of the image.
-        width: Its width.
-        sigma: Standard deviations of the noise.
-    """
-    u = 2.0**-53
-    spent = 0.0
-    for theta, s, quantum in (
-        (centre, sigma.window_centre, CENTRE_QUANTUM),
-        (math.log(width), sigma.ln_window_width, LN_WIDTH_QUANTUM),
-    ):
-        error = u * (2 * s * 0.8 + 2 * abs(theta) + s * 16 * 1.26)
-        spent += 4 * error / quantum
-    return spent
-
-
-def check_variation(pixels: float, centre: float, width: float, sigma: ParameterSigma) -> None:
-    """Checks that noise on pixels and window together is as near to Gaussian noise as the bounds pay for.
-
-    Args:
-        pixels: What the pixels of a sample may be away, see `certrad.models.types.total_variation`.
-        centre: Centre of the window of the image.
-        width: Its width.
-        sigma: Standard deviations of the noise on it.
-
-    Raises:
-        ValueError: It is not.
-    """
-    spent = pixels + parameter_variation(centre, width, sigma)
-    if not spent <= ETA:
-        raise ValueError(f"noise on pixels and window may be {spent:.1e} away from Gaussian, more than {ETA}")
 
 
 def _normals(noise: Noise, stream: ParameterStream, indices: range) -> Iterator[tuple[float, float]]:

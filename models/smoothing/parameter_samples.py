@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from certrad.models.smoothing.blocks import Blocks, Layout
 from certrad.models.smoothing.labelling import label_batches
 from certrad.models.smoothing.noise import CPU_LAWS, Stream
-from certrad.models.smoothing.parameter_noise import WindowNoise, check_variation
+from certrad.models.smoothing.parameter_noise import WindowNoise
 from certrad.models.smoothing.parameters import parameter_limits
 from certrad.models.smoothing.prefix import prefix
 from certrad.models.smoothing.sampling import (
@@ -26,7 +26,7 @@ from certrad.models.smoothing.sampling import (
 from certrad.models.smoothing.variants import bound_variant
 from certrad.models.types import AlphaSplit, LabelCounts
 from certrad.models.types.parameters import PUBLISHED_SHARES, ParameterSamples
-from certrad.models.types.total_variation import total_variation
+from certrad.models.types.total_variation import check_variation, total_variation
 from certrad.models.types.window_lattice import WindowCell
 
 _RENDERED_BYTES: Final = 64 << 20

@@ -64,7 +64,7 @@ class CalibrationCard:
         poisoned_at_most: Images that somebody may have replaced.
         counts: For each class the samples, of each of its images, that have this class; sorted.
         seen: The images, by keyed digests of their model inputs.
-        labels_sha256: SHA-256 over the labels of every sample of every image.
+        labels_sha256: SHA-256 over the keyed digest, the class and the labels of every sample of every image.
         signature: The signature; None before it is signed.
     """
 

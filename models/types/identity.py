@@ -47,6 +47,7 @@ class ClassifierParts:
         law: Named law of the noise.
         adapter_sha256: SHA-256 of the adapter of the image tower; None for the frozen tower.
         image_map: The map from the noisy image to the model input; None where noise is added to the model input.
+        rejection_sha256: Of a bank with an extra class, SHA-256 of the tensors of that class; None where it has none.
     """
 
     backbone_sha256: str
@@ -58,6 +59,7 @@ class ClassifierParts:
     law: NoiseLaw
     adapter_sha256: str | None = None
     image_map: ImageMap | None = None
+    rejection_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

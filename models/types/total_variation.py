@@ -1,11 +1,17 @@
 """The distance of the executed noise from Gaussian noise, and how many values a certificate may add it to."""
 
+from math import log
 from typing import Final, get_args
 
+from certrad.models.types.parameters import ParameterSigma
 from certrad.models.types.pixels import WHITE
 from certrad.models.types.smoothing import ETA, NoiseLaw
 
 _GRID: Final = WHITE
+CENTRE_QUANTUM: Final = 2.0**-10
+"""Step of a drawn centre, in units of the image."""
+LN_WIDTH_QUANTUM: Final = 2.0**-20
+"""Step of the logarithm of a drawn width."""
 
 
 def total_variation(law: NoiseLaw, sigma: float, d: int) -> float:
@@ -57,3 +63,45 @@ def most_values(sigma: float) -> int:
         sigma: Largest noise standard deviation, values in [0, 1].
     """
     return int(ETA / max(total_variation(law, sigma, 1) for law in get_args(NoiseLaw)))
+
+
+def parameter_variation(centre: float, width: float, sigma: ParameterSigma) -> float:
+    """Returns an upper bound on the total variation between one executed drawn window and the exact one.
+
+    With u = 2^-53 and theta the exact parameter, theta + s eps in float64 errs by at most u (2 s |eps| + |theta|) in
+    product and sum, a logarithm by u |theta| more, and a normal of any law by 16 u r, E r < 1.26. A sum rounds to
+    another multiple of the quantum q only if a boundary is that near; there are 1/q boundaries in a unit, and the
+    density of the sum there is at most twice its mean over a step, because s is at least 10 q. So each parameter
+    differs with probability at most 4 E|error| / q.
+
+    Args:
+        centre: Centre of the window of the image.
+        width: Its width.
+        sigma: Standard deviations of the noise.
+    """
+    u = 2.0**-53
+    spent = 0.0
+    for theta, s, quantum in (
+        (centre, sigma.window_centre, CENTRE_QUANTUM),
+        (log(width), sigma.ln_window_width, LN_WIDTH_QUANTUM),
+    ):
+        error = u * (2 * s * 0.8 + 2 * abs(theta) + s * 16 * 1.26)
+        spent += 4 * error / quantum
+    return spent
+
+
+def check_variation(pixels: float, centre: float, width: float, sigma: ParameterSigma) -> None:
+    """Checks that noise on pixels and window together is as near to Gaussian noise as the bounds pay for.
+
+    Args:
+        pixels: What the pixels of a sample may be away, see `total_variation`.
+        centre: Centre of the window of the image.
+        width: Its width.
+        sigma: Standard deviations of the noise on it.
+
+    Raises:
+        ValueError: It is not.
+    """
+    spent = pixels + parameter_variation(centre, width, sigma)
+    if not spent <= ETA:
+        raise ValueError(f"noise on pixels and window may be {spent:.1e} away from Gaussian, more than {ETA}")

@@ -38,7 +38,7 @@ class EpochDigests:
         """
         return EpochDigests(
             epoch_sha256=hashlib.sha256(secret).hexdigest(),
-            digests=tuple(sorted({_keyed(secret, digest) for digest in inputs})),
+            digests=tuple(sorted({keyed_digest(secret, digest) for digest in inputs})),
         )
 
     def includes(self, secret: bytes, input_sha256: str) -> bool:
@@ -53,7 +53,7 @@ class EpochDigests:
         """
         if (given := hashlib.sha256(secret).hexdigest()) != self.epoch_sha256:
             raise ValueError(f"the epoch secret must have SHA-256 {self.epoch_sha256}, got one with {given}")
-        return _keyed(secret, input_sha256) in self.digests
+        return keyed_digest(secret, input_sha256) in self.digests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +98,21 @@ class TunedOn:
         )
 
 
+def keyed_digest(secret: bytes, input_sha256: str) -> str:
+    """Returns what names an image to whoever has the secret, and to nobody else: 64 hexadecimal digits.
+
+    Args:
+        secret: The epoch secret.
+        input_sha256: SHA-256 of the model input, 64 hexadecimal digits.
+
+    Raises:
+        ValueError: The digest is none.
+    """
+    # No message of a noise key has this length, so that no noise key of this secret can be one of these digests.
+    _check_digests("input_sha256", (input_sha256,))
+    return hmac.new(secret, _LABEL + bytes.fromhex(input_sha256), hashlib.sha256).hexdigest()
+
+
 def joined(own: TunedOn | None, earlier: TunedOn | None) -> TunedOn | None:
     """Returns the images of two records of one checkpoint; None if neither has any.
 
@@ -108,12 +123,6 @@ def joined(own: TunedOn | None, earlier: TunedOn | None) -> TunedOn | None:
     if own is None or earlier is None:
         return own or earlier
     return own.with_start(earlier)
-
-
-def _keyed(secret: bytes, input_sha256: str) -> str:
-    # No message of a noise key has this length, so that no noise key of this secret can be one of these digests.
-    _check_digests("input_sha256", (input_sha256,))
-    return hmac.new(secret, _LABEL + bytes.fromhex(input_sha256), hashlib.sha256).hexdigest()
 
 
 def _check_digests(name: str, digests: tuple[str, ...]) -> None:

@@ -85,6 +85,8 @@ SCALE = ImageScale(
     rounding=2.3e-05,
     note="Hounsfield units, as the file says",
 )
+EIGHT_BITS: Final = replace(SCALE, unit="grey level", slope=1 / 255, note="grey levels 0 to 255")
+"""An image of 8 bits, which alone may have a box of windows without having a window."""
 
 WINDOWS: Final[tuple[AppliedWindow, ...]] = (
     HeaderWindow(number=1, of=2, centre=40.0, width=400.0, function="SIGMOID"),
@@ -248,6 +250,7 @@ def facts(case: Case, *, batch_size: int = 64) -> Facts:
         case.probabilities,
         pixels_sha256=pixels,
         input_sha256=_digest(f"input of {case!r}"),
+        scale=EIGHT_BITS if isinstance(case.window, FullRange) else SCALE,
         window=case.window,
         batch_size=batch_size,
         failing=case.failing,
@@ -323,10 +326,7 @@ def _variants(
         radius=asked.radius,
     )
     rows = []
-    for place, rendering in enumerate(renderings(asked, made.subject.window)):
-        is_own = shows_own_window(rendering, made.subject.window)
-        input_sha256 = made.subject.input_sha256 if is_own else _digest(f"variant {place}")
-        record = VariantRecord(rendering=rendering, input_sha256=input_sha256)
+    for place, record in enumerate(_records(asked, made.subject)):
         digests = made.noise.classifier_sha256 or "", made.noise.settings_sha256
         of_row = replace(sampler, noise=Noise(noise_key(EPOCH_SECRET, record.input_sha256, *digests)))
         shown = probabilities[::-1] if place == failing else probabilities
@@ -339,14 +339,7 @@ def _answers(request: CertifyRequest, evidence: Evidence, made: Facts, failing: 
     """The answers of an invented classifier without noise; one of them may be the last class."""
     if request.variants is None or not isinstance(evidence.outcome, Certificate):
         return UnsmoothedEvidence()
-    own, index = made.subject, evidence.outcome.class_index
-    records = [
-        VariantRecord(
-            rendering=rendering,
-            input_sha256=own.input_sha256 if shows_own_window(rendering, own.window) else _digest(f"variant {place}"),
-        )
-        for place, rendering in enumerate(renderings(request.variants, own.window))
-    ]
+    records, index = _records(request.variants, made.subject), evidence.outcome.class_index
     other = len(request.classifier.class_names) - 1
     labels = tuple(other if place == failing else index for place in range(len(records)))
     return UnsmoothedEvidence(class_index=index, variants=tuple(records), labels=labels)
@@ -393,15 +386,29 @@ def renderings(asked: VariantsRequest, own: AppliedWindow | None) -> list[Render
     return found
 
 
-def shows_own_window(rendering: Rendering, own: AppliedWindow | None) -> bool:
-    """Whether a rendering is the window of the file, or the window of the lattice that it was rounded to."""
-    match rendering, own:
-        case CellVariant(), HeaderWindow() | SentWindow() | TaskWindow():
-            return (rendering.centre, rendering.width) == (own.rendered_centre, own.rendered_width)
-        case WindowVariant(), _:
-            return rendering.window == own
+def _records(asked: VariantsRequest, own: Subject) -> list[VariantRecord]:
+    """The renderings of lists with an invented model input for each, one for one rendering whatever names it."""
+    inputs: dict[object, str] = {_shown(own.window): own.input_sha256}
+    return [
+        VariantRecord(
+            rendering=rendering,
+            input_sha256=inputs.setdefault(
+                _shown(rendering.window if isinstance(rendering, WindowVariant) else rendering),
+                _digest(f"variant {place}"),
+            ),
+        )
+        for place, rendering in enumerate(renderings(asked, own.window))
+    ]
+
+
+def _shown(what: AppliedWindow | Rendering | None) -> object:
+    match what:
+        case HeaderWindow() | SentWindow() | TaskWindow():
+            return what.function, what.rendered_centre, what.rendered_width
+        case CellVariant():
+            return what.function, what.centre, what.width
         case _:
-            return False
+            return what
 
 
 def _applied(window: FixedWindow | PresetWindow) -> AppliedWindow:

@@ -59,16 +59,19 @@ class Model:
             law: Named law of the noise.
             noisy: The rendered image that noise is added to; None where it is the model input.
         """
+        bank = self.prompt if isinstance(self.prompt, Bank) else None
+        rejection = None if bank is None else bank.rejection
         return ClassifierParts(
             backbone_sha256=self.backbone.sha256,
             card_sha256=card_digest(self.backbone.card),
             dtype=self.backbone.precision,
             text_sha256=text_digest(self.backbone, spec.class_names, spec.template, self.prompt),
-            gate_sha256=self.prompt.gate.sha256 if isinstance(self.prompt, Bank) else None,
+            gate_sha256=None if bank is None else bank.gate.sha256,
             zero_shot=spec.adaptation if isinstance(spec.adaptation, ZeroShotAdaptation) else None,
             law=law,
             adapter_sha256=self.adapter_sha256,
             image_map=None if noisy is None else noisy.map,
+            rejection_sha256=None if rejection is None else rejection.sha256,
         )
 
     def classifier_at(self, head: TextHead) -> ClassifierAt:

@@ -19,7 +19,7 @@ from certrad.models.errors import Rejected
 from certrad.models.evaluation.journal import Journal
 from certrad.models.prediction_sets.ranks import clean_level, images_needed
 from certrad.models.types.calibration import LINE, CalibrationCard, InstalledCalibration
-from certrad.models.types.tuned_on import EpochDigests
+from certrad.models.types.tuned_on import EpochDigests, keyed_digest
 from certrad.workers.contract.calibrations import Calibrations
 from certrad.workers.contract.exit_codes import BAD_USAGE, DONE, FAILURE, fail
 from certrad.workers.contract.keyring import Keyring
@@ -42,13 +42,13 @@ class ImageCounts:
     """The samples of one calibration image.
 
     Attributes:
-        input_sha256: SHA-256 of its model input.
+        image: Keyed digest of its model input, as the card has it.
         label: Index of its class.
         labels: The labels of its samples, as run lengths.
         agreeing: Those of its own class.
     """
 
-    input_sha256: str
+    image: str
     label: int
     labels: str
     agreeing: int
@@ -124,7 +124,10 @@ def _calibrate(options: Namespace, settings: WorkerSettings) -> InstalledCalibra
 def _count(
     images: Tensor, digests: list[str], labels: list[int], sampling: SetSampling, unfinished: Path
 ) -> list[ImageCounts]:
-    """Returns the counts of every image; those of the checkpoint are not drawn again."""
+    """Returns the counts of every image; those of the checkpoint are not drawn again.
+
+    A digest without a key would tell everyone who has an image whether it is one of these, so none is written.
+    """
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     settings = {
         "classifier": sampling.classifier_sha256,
@@ -133,28 +136,28 @@ def _count(
         "epoch": sampling.epoch.sha256,
     }
     journal = Journal(unfinished, json.dumps(settings, sort_keys=True))
-    done = {(each.input_sha256, each.label): each for each in map(ImageCounts.from_line, journal.lines)}
-    wanted = list(zip(digests, labels, strict=True))
+    done = {(each.image, each.label): each for each in map(ImageCounts.from_line, journal.lines)}
+    wanted = [
+        (keyed_digest(sampling.epoch.secret, digest), label) for digest, label in zip(digests, labels, strict=True)
+    ]
     with progress_bar() as progress:
         bar = progress.add_task("calibrating", total=len(wanted), completed=len(done.keys() & set(wanted)))
-        for image, (digest, label) in zip(images, wanted, strict=True):
-            if (digest, label) in done:
+        for image, digest, (name, label) in zip(images, digests, wanted, strict=True):
+            if (name, label) in done:
                 continue
             drawn = sampling.labels(image.numpy().astype(np.float32), digest)
             agreeing = class_counts(drawn, len(sampling.spec.class_names))[label]
-            counts = ImageCounts(
-                input_sha256=digest, label=label, labels=run_lengths(drawn.tolist()), agreeing=agreeing
-            )
+            counts = ImageCounts(image=name, label=label, labels=run_lengths(drawn.tolist()), agreeing=agreeing)
             journal.append(counts.to_line())
-            done[digest, label] = counts
+            done[name, label] = counts
             progress.advance(bar)
     return [done[each] for each in wanted]
 
 
 def _card(options: Namespace, sampling: SetSampling, counted: list[ImageCounts]) -> CalibrationCard:
     spec = sampling.spec
-    seen = EpochDigests.of(sampling.epoch.secret, [each.input_sha256 for each in counted])
-    records = sorted((each.input_sha256, each.label, each.labels) for each in counted)
+    seen = EpochDigests(epoch_sha256=sampling.epoch.sha256, digests=tuple(sorted({each.image for each in counted})))
+    records = sorted((each.image, each.label, each.labels) for each in counted)
     return CalibrationCard(
         name=options.name,
         site=options.site,

@@ -1,28 +1,40 @@
-"""Audits boxes of windows on images of 8 bits: the windows are opened as requests with a window would be."""
+"""Audits boxes of windows on images of 8 bits: what the service renders for a box, against files in true windows."""
 
-import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from certrad.models.audit.contradictions import Audit
-from certrad.models.audit.window_boxes import ANCHORED, BoxFinding, BoxVerdict, Show, judge, search
+from certrad.models.audit.window_boxes import (
+    ANCHORED,
+    DROPPED,
+    BoxFinding,
+    BoxVerdict,
+    Label,
+    judge,
+    search,
+    tried_windows,
+)
 from certrad.models.images.decoded_image import DecodedImage
 from certrad.models.images.model_input import model_input
 from certrad.models.smoothing import labels
 from certrad.models.types import BackboneCard
-from certrad.models.types.window import FixedWindow, RenderedWindow, Unrounded
-from certrad.models.types.window_boxes import GREY_LEVELS, BaseWindow, WindowBox, box_range
-from certrad.workers.decoders import raster
+from certrad.models.types.renderings import CellVariant
+from certrad.models.types.variant_lists import VARIANTS_LIMIT
+from certrad.models.types.variants import VariantsRequest
+from certrad.models.types.window import FileWindow
+from certrad.models.types.window_boxes import WindowBox, box_range, window_in_force
+from certrad.models.types.window_lattice import WindowRange
+from certrad.workers.intake.variants import PixelTally, Source
+from certrad.workers.offline.shown_levels import ShownLevels, shown_levels
 
 BOX: Final = WindowBox(centre=26.0, width=1.28)
 STEPS: Final = 15
-_BASE: Final = BaseWindow(function="LINEAR", centre=GREY_LEVELS[0], width=GREY_LEVELS[1])
 _BATCH: Final = 64
 
 
@@ -45,7 +57,6 @@ def audit_boxes(
         seed: Random seed of the windows.
         on_image: Called for every finished image.
     """
-    box = box_range(BOX, _BASE)
     findings: dict[str, list[BoxFinding]] = {mode: [] for mode in modes}
 
     def label(seen: Iterable[NDArray[np.float32]]) -> list[int]:
@@ -53,31 +64,62 @@ def audit_boxes(
 
     for place, pixels in enumerate(images):
         if (pixels == pixels[0]).all():
-            file = _png(pixels[0])
-            as_it_is, as_sent = _show(file, card, rounded=False), _show(file, card, rounded=True)
             for mode in modes:
-                true = as_it_is if mode == ANCHORED else as_sent  # a grid that begins at a window holds that window
-                findings[mode].append(search(mode, box, as_it_is, true, label, STEPS, Random(f"{seed} {place}")))
+                random = Random(f"{seed} {place}")
+                findings[mode].append(attack(mode, shown_levels(pixels[0], place), card, label, random))
         on_image()
     return [judge(mode, findings[mode]) for mode in modes]
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, format="PNG")
-    return file.getvalue()
+def attack(mode: str, image: ShownLevels, card: BackboneCard, label: Label, random: Random) -> BoxFinding:
+    """Returns what true windows, opened as the service opens them, find against a box that it renders.
+
+    Args:
+        mode: One of `BOX_MODES`.
+        image: The image, and how it is opened.
+        card: The backbone, which names the size of the model input.
+        label: Labels model inputs.
+        random: Draws windows.
+
+    Raises:
+        ValueError: The image has no window that a box could be about.
+    """
+    base = window_in_force(image.first.facts.window)
+    if base is None:
+        raise ValueError("a box must be about an image with a window, or of 8 bits")
+    box = box_range(BOX, base)
+
+    def opened(centre: float, width: float) -> NDArray[np.float32]:
+        shown = image.open(centre, width, mode != ANCHORED)  # a grid that begins at a window holds that window
+        return model_input(shown, card.image_size, card.fit).pixels
+
+    return search(_tried(mode, image, box, card), box, opened, label, STEPS, random)
 
 
-def _show(file: bytes, card: BackboneCard, *, rounded: bool) -> Show:
-    """Returns what decodes a file with a window of the request, as intake does."""
+def _tried(
+    mode: str, image: ShownLevels, box: WindowRange, card: BackboneCard
+) -> Generator[NDArray[np.float32], None, None]:
+    """Yields what a mode tries: what the service renders for a certificate, without some of it, or in its place."""
+    windows, first = tried_windows(mode, box), image.first
+    if mode == ANCHORED:
+        for window in windows:
+            yield model_input(_moved(image, *window), card.image_size, card.fit).pixels
+        return
+    asked, kept = VariantsRequest(lists=(BOX,), n=1, radius=0.0, base="unsmoothed"), set(windows)
+    source = Source(
+        first=first, decode=lambda *_: first, window=FileWindow(), region=None, tally=PixelTally(on_size=None)
+    )
+    for rendering, shown in source.variants(asked, VARIANTS_LIMIT):
+        dropped = isinstance(rendering, CellVariant) and (rendering.centre, rendering.width) not in kept
+        if mode != DROPPED or not dropped:
+            yield model_input(shown, card.image_size, card.fit).pixels
 
-    def shown(centre: float, width: float) -> NDArray[np.float32]:
-        sent = FixedWindow(centre=centre, width=width)
-        window: RenderedWindow = sent if rounded else Unrounded(window=sent)
-        decoded: DecodedImage = raster.decode(file, "png", max_pixels=1 << 24, window=window)
-        return model_input(decoded, card.image_size, card.fit).pixels
 
-    return shown
+def _moved(image: ShownLevels, centre: float, width: float) -> DecodedImage:
+    """Returns an image in a window as it is, which need not be on the lattice."""
+    if image.first.rewindow is None:
+        raise ValueError("the image has no window to move")
+    return replace(image.first, pixels=image.first.rewindow(image.function, centre, width))
 
 
 @torch.inference_mode()

@@ -50,7 +50,8 @@ def one_class(seen: Sequence[NDArray[np.float32]]) -> list[int]:
 
 def found(mode: str, label: object = one_class) -> BoxFinding:
     true = as_it_is if mode == ANCHORED else as_the_service
-    return search(mode, BOX, as_it_is, true, label, 15, Random(1))  # type: ignore[arg-type]
+    tried = [as_it_is(*window) for window in tried_windows(mode, BOX)]
+    return search(tried, BOX, true, label, 15, Random(1))  # type: ignore[arg-type]
 
 
 def test_no_true_window_contradicts_the_box_of_the_service() -> None:

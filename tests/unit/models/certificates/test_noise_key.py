@@ -64,6 +64,7 @@ def test_key_is_known_for_an_image_a_classifier_and_settings() -> None:
         replace(PARTS, zero_shot=ZeroShotAdaptation()),
         replace(PARTS, law="philox-boxmuller-f64"),
         replace(PARTS, adapter_sha256="ab" * 32),
+        replace(PARTS, rejection_sha256="ab" * 32),
     ],
 )
 def test_classifier_with_any_other_part_has_another_digest(other: ClassifierParts) -> None:

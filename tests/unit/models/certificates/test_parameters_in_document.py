@@ -2,18 +2,21 @@
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any, Final
 
 import pytest
 
+from certrad.models.certificates.canonical import canonical
 from certrad.models.certificates.document import certification_result
 from certrad.models.certificates.noise_key import sampling_digest
 from certrad.models.certificates.schemas.schema import read
 from certrad.models.certificates.verify import check_image, verify
-from certrad.models.types import GatedAdaptation, SmoothingParams
-from certrad.models.types.applied_window import FullRange
+from certrad.models.types import ETA, GatedAdaptation, SmoothingParams
+from certrad.models.types.applied_window import FullRange, HeaderWindow
 from certrad.models.types.image import ImageRecord
 from certrad.models.types.parameters import ParameterSigma
+from certrad.models.types.total_variation import total_variation
 from tests.support.certificates import GREY_IMAGE, PARAMETER_SIGMA, WINDOWS, Case, facts, genuine
 from tests.support.image_facts import image_facts
 from tests.unit.models.certificates.test_variants_in_document import KNOWN, Run, changed, changes, run, signed
@@ -97,6 +100,45 @@ def test_window_of_another_file_is_refused(run: Run) -> None:
         content = signed(changed(document, ("claims", 2, field), value))
         assert "parameters" in {check.name for check in verify(content, KNOWN).checks if not check.ok}
         assert run(content) == 1
+
+
+@pytest.mark.parametrize(("centre", "width"), [(65_537.0, 400.0), (-65_537.0, 400.0), (40.0, 65_537.0), (40.0, 1.0)])
+def test_window_that_noise_cannot_be_added_to_is_refused(centre: float, width: float, run: Run) -> None:
+    window = HeaderWindow(number=1, of=1, centre=centre, width=width, function="SIGMOID")
+    content = genuine(replace(ABSTAINED, window=window))
+    assert [check.name for check in verify(content, KNOWN).checks if not check.ok] == ["parameters"]
+    assert run(content) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("window_centre", "0.0099"),
+        ("window_centre", "16385.0"),
+        ("ln_window_width", "0.0009"),
+        ("ln_window_width", "1.01"),
+    ],
+)
+def test_standard_deviation_out_of_its_range_is_refused(name: str, value: str, run: Run) -> None:
+    """The key is made anew, so that nothing but the range can be the reason."""
+    document = json.loads(genuine(ABSTAINED))
+    document["claims"][-1]["sigma"][name] = value
+    params = {field: document["params"][field] for field in ("alpha", "n", "n0", "sigma", "target_radius", "bound")}
+    sigma = document["claims"][-1]["sigma"]
+    settings = sha256(canonical({**params, "parameter_sigma": sigma})).hexdigest()
+    document["noise"]["settings_sha256"] = settings
+    content = signed(document)
+    assert "schema" in {check.name for check in verify(content, KNOWN).checks if not check.ok}
+    assert run(content) == 1
+
+
+def test_noise_that_eta_does_not_pay_for_is_refused() -> None:
+    """Noise on so many values of the model input alone is within eta; with that on the window it is not."""
+    document = json.loads(genuine(SHOWN))
+    most = int(ETA / total_variation("philox-ziggurat-f64", 0.5, 1))
+    for values, refused in (most // 2, []), (most, ["parameters"]):
+        content = signed(changed(document, ("subject", "input_shape"), ["1", "1", str(values)]))
+        assert [check.name for check in verify(content, KNOWN).checks if not check.ok] == refused
 
 
 def test_document_without_its_claim_is_refused(run: Run) -> None:

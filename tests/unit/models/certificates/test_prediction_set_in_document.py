@@ -196,9 +196,8 @@ def test_calibration_of_a_stranger_signs_nothing() -> None:
     statement = read(json.loads(genuine_set(SINGLE, stranger)))
     with pytest.raises(ValueError, match="signed with a key that the issuer does not name"):
         set_checks.require_issued(statement, lambda _: stranger, TRUSTED)
-    set_checks.require_issued(
-        read(json.loads(genuine_set(SINGLE, installed(SINGLE)))), lambda _: installed(SINGLE), TRUSTED
-    )
+    ours = installed(SINGLE)
+    set_checks.require_issued(read(json.loads(genuine_set(SINGLE, ours))), lambda _: ours, TRUSTED)
 
 
 @pytest.mark.parametrize("file", ["signed by a stranger", "changed after it was signed"])
@@ -249,6 +248,7 @@ def test_words_promise_a_share_of_images_and_nothing_about_this_one() -> None:
     assert "misses the correct class in at most 10 of 100 images of each class" in text
     assert "Here the list holds only: class 0." in text
     assert "One class alone, class 0, is listed up to" in text
+    assert "for whoever sends many altered copies, or asks many times, and keeps one answer" in text
     assert "likely right" not in text
     assert "%" not in text
 

@@ -75,7 +75,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return verdict
 
 
-def test_it_is_one_file_of_at_most_550_lines_without_any_code_of_ours() -> None:
+def test_it_is_one_file_of_at_most_600_lines_without_any_code_of_ours() -> None:
     source = VERIFIER.read_text("utf-8")
     tree = ast.walk(ast.parse(source))
     imported = {
@@ -89,7 +89,7 @@ def test_it_is_one_file_of_at_most_550_lines_without_any_code_of_ours() -> None:
             else []
         )
     }
-    assert len(source.splitlines()) <= 550
+    assert len(source.splitlines()) <= 600
     assert imported - set(sys.stdlib_module_names) == {"mpmath", "cryptography"}
 
 

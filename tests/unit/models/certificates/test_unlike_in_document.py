@@ -137,6 +137,10 @@ def another_name(document: dict[str, Any]) -> None:
     document["classifier"]["class_names"][-1] = "class 2"
 
 
+def another_digest(document: dict[str, Any]) -> None:
+    document["classifier"]["parts"][-1]["rejection_sha256"] = "0" * 64
+
+
 def named_twice(document: dict[str, Any]) -> None:
     document["classifier"]["class_names"][0] = UNLIKE
 
@@ -161,6 +165,7 @@ def not_counted(document: dict[str, Any]) -> None:
         without_the_part,
         without_part_and_words,
         another_index,
+        another_digest,
         another_name,
         named_twice,
         behind_a_template,

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 
 from certrad.models.certificates.document import certification_result
+from certrad.models.certificates.noise_key import noise_key as key_of
 from certrad.models.certificates.verify import verify
 from certrad.models.types import SmoothingParams
 from certrad.models.types.applied_window import (
@@ -19,10 +21,11 @@ from certrad.models.types.applied_window import (
     SentWindow,
     TaskWindow,
 )
-from certrad.models.types.variant_lists import Shifts, VariantList
+from certrad.models.types.variant_lists import NamedWindows, Shifts, VariantList
 from certrad.models.types.variants import VariantsRequest
+from certrad.models.types.window import FixedWindow, PresetWindow, WindowPreset
 from certrad.models.types.window_boxes import WindowBounds, WindowBox
-from tests.support.certificates import Case, facts, genuine
+from tests.support.certificates import EPOCH_SECRET, Case, facts, genuine
 from tests.unit.models.certificates.test_variants_in_document import (
     _LEFT_TO_OTHERS,
     KNOWN,
@@ -153,6 +156,62 @@ def test_box_about_a_file_without_such_a_window_is_refused_by_both_verifiers(
     content = signed(document)
     assert refused(content)
     assert run(content) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (("unit",), "HU"),
+        (("unit",), "stored value"),
+        (("factors", "slope"), "0.0000152590219"),
+        (("region", "channels"), "3"),
+    ],
+)
+def test_box_about_a_file_without_a_window_needs_one_channel_of_eight_bits(
+    field: tuple[str, ...], value: str, run: Run
+) -> None:
+    document = json.loads(genuine(case(SMALL, window=FullRange())))
+    content = signed(changed(document, ("claims", 1, *field), value))
+    assert "variant_lists" in refused(content)
+    assert run(content) == 1
+
+
+def test_two_inputs_of_one_rendering_are_refused_whatever_names_it(run: Run) -> None:
+    """A window of the request, a preset and a cell of a box that are rounded to one window, and a shift named twice."""
+    sent = FixedWindow(centre=41.0, width=401.0)
+    preset = PresetWindow(preset=WindowPreset(modality="CT", name="like_it", centre=41.1, width=401.1))
+    cell = WindowBounds(centre=(41.0, 41.0), width=(401.0, 401.0))
+    made = case(NamedWindows(windows=(sent, preset)), cell, Shifts(pixels=1), Shifts(pixels=1), window=header(600.0))
+    document = json.loads(genuine(made))
+    assert [check for check in verify(signed(document), KNOWN).checks if not check.ok] == []
+    assert run(signed(document)) == 0
+    rows = document["claims"][-1]["rows"]
+    for place in (1, 2, 11):
+        other = deepcopy(document)
+        row = other["claims"][-1]["rows"][place]
+        row["input_sha256"], row["key"] = "ab" * 32, noise_key(document, "ab" * 32)
+        content = signed(other)
+        assert refused(content) == {"variant_lists"}, rows[place]
+        assert run(content) == 1, rows[place]
+
+
+def test_window_of_the_file_under_another_name_has_the_input_of_the_file(run: Run) -> None:
+    """The request names the window that the header has, too: both are one rendering."""
+    window = SentWindow(centre=40.0, width=400.0)
+    document = json.loads(genuine(case(NamedWindows(windows=(FixedWindow(centre=40.0, width=400.0),)), window=HEAD)))
+    assert document["subject"]["window"]["rendered_width"] == str(window.rendered_width)
+    assert run(signed(document)) == 0
+    row = document["claims"][-1]["rows"][0]
+    row["input_sha256"], row["key"] = "ab" * 32, noise_key(document, "ab" * 32)
+    content = signed(document)
+    assert refused(content) == {"variant_lists"}
+    assert run(content) == 1
+
+
+def noise_key(document: dict[str, Any], input_sha256: str) -> str:
+    """The key that the issuer's secret gives to another model input of a document."""
+    digests = document["noise"]["classifier_sha256"], document["noise"]["settings_sha256"]
+    return key_of(EPOCH_SECRET, input_sha256, *digests).hex()
 
 
 @pytest.mark.parametrize(("field", "value"), [("rendered_centre", "43.0"), ("rendered_width", "400.0")])

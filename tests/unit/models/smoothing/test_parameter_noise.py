@@ -9,12 +9,8 @@ from scipy import special
 
 from certrad.models.smoothing.noise import Noise, ParameterStream, Stream, ziggurat
 from certrad.models.smoothing.parameter_noise import (
-    CENTRE_QUANTUM,
-    LN_WIDTH_QUANTUM,
     DrawnWindow,
     WindowNoise,
-    check_variation,
-    parameter_variation,
 )
 from certrad.models.types import ETA, NoiseLaw
 from certrad.models.types.parameters import (
@@ -24,7 +20,13 @@ from certrad.models.types.parameters import (
     ParameterSigma,
 )
 from certrad.models.types.smoothing import SIGMA_RANGE
-from certrad.models.types.total_variation import total_variation
+from certrad.models.types.total_variation import (
+    CENTRE_QUANTUM,
+    LN_WIDTH_QUANTUM,
+    check_variation,
+    parameter_variation,
+    total_variation,
+)
 
 KEY: Final = bytes(range(32))
 LAWS: Final[tuple[NoiseLaw, ...]] = get_args(NoiseLaw)

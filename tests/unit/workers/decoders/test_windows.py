@@ -1,7 +1,9 @@
 """The windows of requests, tasks and headers make known pixels, in a fixed order of precedence."""
 
+import random
 from dataclasses import replace
-from typing import Any, Final
+from math import exp
+from typing import Any, Final, get_args
 
 import numpy as np
 import pytest
@@ -30,9 +32,10 @@ from certrad.models.types.window import (
     RequestedWindow,
     WindowPreset,
 )
-from certrad.models.types.window_lattice import cell
+from certrad.models.types.window_lattice import WindowFunction, cell
 from certrad.workers.decoders import dicom as of_dicom
 from certrad.workers.decoders import raster
+from certrad.workers.decoders.grayscale import Window, apply
 from tests.support.images import dicom, encoded, item, noise, tiff_16
 
 LIMIT = 1_000_000
@@ -132,6 +135,28 @@ def test_a_window_of_a_colour_image_is_refused(data: bytes, window: RequestedWin
     assert refusal(data, window).code == "unknown_window"
 
 
+@pytest.mark.parametrize("function", get_args(WindowFunction))
+def test_rounding_moves_a_grey_level_by_two_at_the_centre_and_by_three_elsewhere(function: WindowFunction) -> None:
+    """Under LINEAR w / (w - 1) times as much: without that factor, narrow windows would be a counterexample."""
+    drawn, beyond = random.Random(7), 0
+    for _ in range(4_000):
+        centre, width = drawn.uniform(-2_000, 2_000), exp(drawn.uniform(0.008, 8.3))
+        rounded = cell(centre, width)
+        linear = function == "LINEAR"
+        factor = rounded.width / (rounded.width - 1) if linear else 1.0
+        middle, half = (centre - 0.5, (width - 1) / 2) if linear else (centre, width / 2)
+        values = middle + half * np.append(0.0, np.linspace(-1.5, 1.5, 61))
+        sent, shown = (
+            255 * apply(Window(function, *window), values)
+            for window in ((centre, width), (rounded.centre, rounded.width))
+        )
+        moved = np.abs(sent - shown)
+        assert moved[0] <= 2 * factor
+        assert moved.max() <= 3 * factor
+        beyond += moved.max() > 3
+    assert (beyond > 0) == (function == "LINEAR")
+
+
 @pytest.mark.parametrize(("bits", "dtype"), [(8, "u1"), (16, "u2")])
 def test_a_grey_picture_takes_a_window_in_its_grey_levels(bits: int, dtype: str) -> None:
     stored = noise(20, 20, dtype=dtype)
@@ -141,7 +166,7 @@ def test_a_grey_picture_takes_a_window_in_its_grey_levels(bits: int, dtype: str)
     by_hand = np.clip((stored - (shown.centre - 0.5)) / (shown.width - 1) + 0.5, 0, 1)
     assert np.array_equal(decoded.pixels[..., 0], by_hand)
     as_sent = np.clip((stored - 100.0) / 100 + 0.5, 0, 1)
-    assert np.abs(decoded.pixels[..., 0] - as_sent).max() < 3 / 255  # the lattice moves no grey level further
+    assert np.abs(decoded.pixels[..., 0] - as_sent).max() < 3 / 255  # at the width 101 the lattice moves none further
     assert decoded.facts.window == SentWindow(centre=100.5, width=101)
     assert decoded.facts.slope == pytest.approx(1 / (shown.width - 1))
     assert decoded.facts.transforms == ("window_linear",)
