@@ -7,13 +7,12 @@ Nothing but those few training images per class is seen: prompts and gate learn 
 
 import argparse
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
+from certrad.bench.common.kept_banks import kept, other_images
 from certrad.bench.common.mednist import TASK
 from certrad.bench.common.noisy_images import prompt_card
 from certrad.bench.common.options import use_threads
@@ -28,20 +27,13 @@ from certrad.bench.demo.common import (
     task,
     training_images,
 )
-from certrad.models.backbones.base import Backbone
-from certrad.models.prompts.bank import Bank
-from certrad.models.prompts.checkpoint import load_prompt_or_bank, require_backbone
 from certrad.models.prompts.training.acquisition import RANGES, AcquisitionRanges
 from certrad.models.prompts.training.bank import BankParams, tune_bank
 from certrad.models.prompts.training.rejection import RejectionParams, tune_rejection
 from certrad.models.prompts.training.trainer import sample_shots
-from certrad.models.randomness import seeded
 from certrad.models.types import PromptCard
-from certrad.models.types.defaults import require_adapter
 
 DEFAULTS: Final = BankParams(template="{}")
-OTHERS: Final = 150
-"""Images of each class on which the threshold of the extra class is set, and as many on which it is measured."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,37 +130,3 @@ def tune(arguments: argparse.Namespace) -> PromptCard:
             **facts,
         },
     )
-
-
-def kept(backbone: Backbone, card: PromptCard, folder: Path) -> Bank:
-    """Returns the bank of a card, which must go with the encoder.
-
-    Raises:
-        Rejected: It goes with another encoder.
-        ValueError: It is no bank.
-    """
-    require_backbone(card, backbone)
-    require_adapter(card, None if backbone.adapter is None else backbone.adapter.sha256)
-    bank = load_prompt_or_bank(folder, card)
-    if not isinstance(bank, Bank):
-        raise ValueError(f"{card.id} is no bank")
-    return bank
-
-
-def other_images(labels: Tensor, shots: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Returns the indices of random images of every class that are no shots, in two parts of equal size.
-
-    Args:
-        labels: (N,).
-        shots: Indices of the shots.
-        seed: Random seed.
-    """
-    generator, free = seeded(seed, "others"), torch.ones(len(labels), dtype=torch.bool)
-    free[shots] = False
-    parts: list[list[Tensor]] = [[], []]
-    for label in sorted(set(labels.tolist())):
-        items = torch.nonzero(free & (labels == label)).flatten()
-        chosen = items[torch.randperm(len(items), generator=generator)[: 2 * OTHERS]]
-        for part, half in zip(parts, chosen.tensor_split(2), strict=True):
-            part.append(half)
-    return torch.cat(parts[0]), torch.cat(parts[1])

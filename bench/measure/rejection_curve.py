@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 from certrad.bench.common.accuracy_report import label_counts
 from certrad.bench.common.classifier import with_adapter
+from certrad.bench.common.kept_banks import kept, other_images
 from certrad.bench.common.machine import this_machine
 from certrad.bench.common.mednist import TASK, equal_sample, read_split
 from certrad.bench.common.noisy_images import SECRET, Study, as_input, prompt_card
 from certrad.bench.common.options import add_sampling, use_threads
+from certrad.bench.common.unknown_images import UNKNOWN, Shown, unknown_images
 from certrad.bench.demo.common import as_inputs
-from certrad.bench.demo.tune_bank import kept, other_images
-from certrad.bench.measure.unknown import UNKNOWN, Shown, unknown_images
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_dtype
 from certrad.models.backbones.weights import write_json

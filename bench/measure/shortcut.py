@@ -22,22 +22,19 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from certrad.bench.common.encoders import encoders
 from certrad.bench.common.machine import this_machine
 from certrad.bench.common.mednist import TASK, equal_sample, read_split
 from certrad.bench.common.noisy_images import as_input
 from certrad.bench.common.options import add_dtype, add_threads, use_threads
 from certrad.bench.common.real_images import REAL_IMAGES
-from certrad.models.adapters.adapter import adapted
-from certrad.models.adapters.store import AdapterStore
 from certrad.models.backbones.base import Backbone, load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.backbones.weights import file_sha256, write_json
 from certrad.models.classifier import TextHead
-from certrad.models.prompts.checkpoint import require_backbone
-from certrad.models.prompts.store import PromptStore
 from certrad.models.prompts.training.acquisition import background_level
 from certrad.models.randomness import seeded
-from certrad.models.shipped import SHIPPED_ADAPTERS, SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
+from certrad.models.shipped import SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 from certrad.models.smoothing import labels
 from certrad.models.types import TEMPLATE_PROMPT, BackboneCard, TaskCard
 from certrad.models.types.pixels import WHITE
@@ -141,25 +138,6 @@ def test_images(arguments: argparse.Namespace, task: TaskCard) -> list[Shown]:
         )
         for index in chosen
     ]
-
-
-def encoders(
-    backbone: Backbone, task: TaskCard, prompts: Sequence[str], folder: Path
-) -> Iterator[tuple[Backbone, Mapping[str, TextHead]]]:
-    """Yields each image encoder that the prompts were tuned on, with the heads of its prompts."""
-    store = PromptStore(own=folder)
-    cards = {prompt: None if prompt == TEMPLATE_PROMPT else store.card(prompt) for prompt in prompts}
-    adapters = AdapterStore(own=SHIPPED_ADAPTERS)
-    for adapter in dict.fromkeys(None if card is None else card.adapter for card in cards.values()):
-        encoder = backbone if adapter is None else adapted(backbone, adapters.load(adapters.card(adapter)))
-        heads = {}
-        for prompt, card in cards.items():
-            if card is None and adapter is None:
-                heads[prompt] = TextHead.of_template(encoder, task.class_names, task.template)
-            elif card is not None and card.adapter == adapter:
-                require_backbone(card, encoder)
-                heads[prompt] = TextHead.of_prompt(encoder, card.answers, store.load(card))
-        yield encoder, heads
 
 
 @torch.inference_mode()

@@ -24,10 +24,10 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from certrad.bench.common.encoders import encoders
 from certrad.bench.common.machine import this_machine
 from certrad.bench.common.mednist import TASK, equal_sample, read_split
 from certrad.bench.common.options import add_dtype, add_threads, use_threads
-from certrad.bench.measure.shortcut import encoders
 from certrad.models.backbones.base import load_backbone, weights_directory
 from certrad.models.backbones.device import chosen_dtype, dtype_name
 from certrad.models.backbones.weights import file_sha256, write_json

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from certrad.bench.common.classifier import default_encoder
+from certrad.bench.common.unknown_images import UNKNOWN, Shown, unknown_images
 from certrad.bench.measure import unknown
-from certrad.bench.measure.unknown import UNKNOWN, Found, Shown, as_markdown, summarise, unknown_images
+from certrad.bench.measure.unknown import Found, as_markdown, summarise
 from certrad.models.images.input_digests import input_digests
 from certrad.models.shipped import SHIPPED_ADAPTERS, SHIPPED_PROMPTS, shipped_backbones, shipped_tasks
 
