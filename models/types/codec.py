@@ -10,7 +10,7 @@ Card = TypeVar("Card")
 
 
 def encode_card(card: object) -> str:
-    """Returns a card as sorted, indented JSON that ends in a newline.
+    """Returns a card as sorted, indented JSON that ends in a newline, without the fields that JSON leaves out if unset.
 
     Args:
         card: The card.
@@ -20,7 +20,11 @@ def encode_card(card: object) -> str:
     """
     if not is_dataclass(card) or isinstance(card, type):
         raise TypeError(f"a card must be a dataclass, got {type(card).__name__}")
-    return json.dumps(asdict(card), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    spelled = asdict(card)
+    for each in fields(card):
+        if (left_out := each.metadata.get("exclude_if")) and left_out(spelled[each.name]):
+            del spelled[each.name]
+    return json.dumps(spelled, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def decode_card(kind: type[Card], text: str | bytes, *, allow_unknown: bool = False) -> Card:

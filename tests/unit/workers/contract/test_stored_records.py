@@ -31,7 +31,7 @@ STORED = [
 ]
 NEW_OF_A_CLASSIFIER = (
     *("card_sha256", "text_sha256", "processor", "tuning_images"),
-    *("adapter", "adapter_sha256", "adapter_images", "noisy_image"),
+    *("adapter", "adapter_sha256", "adapter_images", "noisy_image", "rejection_sha256"),
 )
 BY_NAME = {stored["name"]: stored["fields"] for stored in STORED}
 
@@ -55,7 +55,7 @@ def test_stored_record_is_read_and_spelled_the_same(stored: dict[str, Any]) -> N
         if isinstance(value, CertifiedResult | AbstainedResult):  # warnings were sentences
             warnings = [{"code": "backbone_note", "message": sentence} for sentence in expected["warnings"]]
             expected |= {"warnings": warnings, "window": None, "adapter": None, "variants": None}
-            expected |= {"parameters": None}
+            expected |= {"parameters": None, "prediction_set": None, "rejection_index": None}
             expected |= {"noise_space": "model_input"}
             identities = expected["provenance"]
             identities["classifier"] |= dict.fromkeys(NEW_OF_A_CLASSIFIER)
